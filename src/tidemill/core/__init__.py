@@ -1,0 +1,1 @@
+"""The core: records, graph, store, tables, recipes. It knows no phase."""

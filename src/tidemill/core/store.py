@@ -1,0 +1,54 @@
+"""Bytes by content digest: what a store must do, and the sweep of what nothing refers to.
+
+Contract
+    Threads and processes: any method from any thread of any process at once.
+    Atomicity: `put` publishes by one rename (or one object upload): a reader sees the whole blob or none. When it
+    returns, the bytes survive kill -9. Putting the same bytes again is cheap and changes nothing.
+    Errors: NotFound for an unknown digest, Corrupt when bytes differ from their digest (never returned), NoRoom when
+    the disk is full (nothing half-written stays under a final name).
+
+`tidemill.testing.stores` is the public suite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+
+class Blob(NamedTuple):
+    """One stored blob, as `list` shows it."""
+
+    digest: str
+    size_bytes: int
+    stored_at: datetime
+
+
+class Store(Protocol):
+    """Bytes by the SHA-256 of their content."""
+
+    def put(self, data: bytes) -> str:
+        """Store the bytes; returns their digest."""
+        ...
+
+    def put_file(self, path: Path) -> str:
+        """Store a file's content, streamed; returns its digest."""
+        ...
+
+    def get(self, digest: str) -> bytes:
+        """The bytes, verified."""
+        ...
+
+    def has(self, digest: str) -> bool:
+        """Whether it is there."""
+        ...
+
+    def list(self) -> Iterator[Blob]:
+        """All blobs, in order of digest."""
+        ...
+
+    def delete(self, digest: str) -> None:
+        """Remove it; an unknown digest is no error."""
+        ...
