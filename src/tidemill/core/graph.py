@@ -31,7 +31,7 @@ class Graph(Protocol):
         ...
 
     def put(self, artifact: Artifact, *, slot: str = "") -> Artifact:
-        """Record an artifact as an output of `artifact.run_id` (if any), giving it the next version of its (kind, name).
+        """Record an artifact as an output of `artifact.run_id` (if any), with the next version of its (kind, name).
 
         Its `version` field is ignored. If the newest version of (kind, name) has the same digest and meta, that one is
         returned (and linked as an output of the run): content makes versions, not calls.
@@ -86,7 +86,7 @@ class Graph(Protocol):
     def events(
         self, subject: str | None = None, *, kind: str | None = None, after: int = 0, last: int | None = None
     ) -> list[Event]:
-        """Events in order, optionally of one subject (exact, or a prefix ending in "/*") and kind; `last`: the last n."""
+        """Events in order, of one subject (exact, or a prefix ending in "/*") and kind if given; `last`: the last n."""
         ...
 
     def verify(self) -> list[Fault]:

@@ -15,7 +15,7 @@ from importlib.metadata import distributions
 from typing import Any
 
 from tidemill.core.ids import canonical_json, digest, json_digest, new_id, utc_now
-from tidemill.core.types import Artifact, Edge, Point, Query, Run, View
+from tidemill.core.types import Artifact, Edge, Point, Query, Run, Status, View
 from tidemill.core.workspace import Workspace
 
 
@@ -108,7 +108,7 @@ def recorded(
     try:
         yield recorder
     except BaseException as error:
-        status = "cancelled" if isinstance(error, KeyboardInterrupt) else "failed"
+        status: Status = "cancelled" if isinstance(error, KeyboardInterrupt) else "failed"
         recorder.run = ws.graph.put_run(
             replace(
                 run,

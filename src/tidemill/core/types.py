@@ -158,7 +158,7 @@ class Fault:
     what: str
 
 
-# ---------------------------------------------------------------------------------------------- typed views of artifacts
+# ------------------------------------------------------------------------------------------- typed views of artifacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +200,7 @@ class View:
 class Pinned:
     """A table at one version, with what must be found there: `Tables.scan(pinned)` returns exactly that or raises.
 
-    version: of the Delta table. digest: 32 hexadecimal digits, a sum over rows, so independent of file layout and order.
+    version: of the Delta table. digest: 32 hexadecimal digits, a sum over rows: independent of layout and order.
     """
 
     table: str
@@ -213,8 +213,8 @@ class Pinned:
 class DatasetVersion(View):
     """A dataset at one version. Artifact kind "dataset"; meta as written by `data.datasets`.
 
-    meta: table, table_version, rows, columns {name: dtype}, key (row id column), event_time, known_time (column names or
-    None), parent (artifact id or None), message, added (rows added by this version).
+    meta: table, table_version, rows, columns {name: dtype}, key (row id column), event_time and
+    known_time (column names, or None), parent (artifact id, or None), message, added (rows added by this version).
     """
 
     @property
@@ -392,7 +392,7 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One expectation of a column, as data: kind "unique", "between", "not_null", "one_of", "matches" and its arguments.
+    """One expectation of a column, as data: kind "unique", "between", "not_null", "one_of", "matches", and arguments.
 
     `tidemill.core.checks` makes and evaluates them.
     """

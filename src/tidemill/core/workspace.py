@@ -1,8 +1,8 @@
 """The workspace: the one place where graph, store, tables and settings meet; what every phase function takes first.
 
 A workspace is a folder; its `tidemill.json` holds the format version first. `tm.open("departures.mill")` keeps all of
-it in that folder; `tm.open("postgresql://...", store="s3://...")` keeps the graph and the bytes elsewhere and only spools,
-keys and logs here.
+it in that folder; `tm.open("postgresql://...", store="s3://...")` keeps the graph and the bytes elsewhere and only
+spools, keys and logs here.
 
     departures.mill/
       tidemill.json     {"format": 1, "id": ...}
