@@ -32,6 +32,10 @@ class Recorder:
         """Record that this run read the artifact."""
         self.ws.graph.link([Edge(self.run.id, artifact.id, "in", slot)])
 
+    def link_output(self, artifact: Artifact | View, slot: str = "") -> None:
+        """Record that this run's result is an artifact which a run inside it made."""
+        self.ws.graph.link([Edge(self.run.id, artifact.id, "out", slot)])
+
     def log(self, key: str, value: float, step: int | None = None) -> None:
         """Log one metric; without a step it is also the run's result under that key."""
         if step is None:
