@@ -138,10 +138,11 @@ def planes() -> pl.DataFrame:
 
 
 def departures(since: datetime, until: datetime) -> pl.DataFrame:
-    """What was seen of departures, as it became known in [since, until): one row a departure, with the state it left.
+    """What was seen of departures, as known in [since, until): one row a departure, with the state it left behind.
 
-    airport_delay, airport_late: mean delay in minutes and share 15 minutes late of the airport's departures known in the
-    two hours before; carrier_delay: the same of that carrier there; plane_delay: this departure's own delay; overdue:
+    airport_delay, airport_late: mean delay in minutes and share 15 minutes late of the airport's departures known in
+    the two hours before; carrier_delay: the same of that carrier there; plane_delay: this departure's own
+    delay; overdue:
     flights scheduled there in the last three hours of which no departure is known yet.
     """
     actual = pl.col("scheduled") + pl.duration(minutes=pl.col("dep_delay"))
@@ -180,7 +181,7 @@ def departures(since: datetime, until: datetime) -> pl.DataFrame:
 
 @cache
 def _overdue() -> pl.DataFrame:
-    """Flights overdue at each airport after each known departure: +1 when due, -1 when known to be gone, or given up."""
+    """Flights overdue at each airport at each instant: +1 when due, -1 when known to be gone, or given up after 3 h."""
     known = pl.max_horizontal(
         pl.col("scheduled") + pl.duration(minutes=pl.col("dep_delay").fill_null(180).clip(0, 180)), "scheduled"
     ) + pl.duration(minutes=1)

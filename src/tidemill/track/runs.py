@@ -1,0 +1,63 @@
+"""Runs that a user opens himself, and tables that compare many."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from tidemill.core.errors import NotFound
+from tidemill.core.recording import Recorder, recorded
+from tidemill.core.types import Artifact, Query, Run, View
+from tidemill.core.workspace import Workspace
+
+
+@contextmanager
+def run(
+    ws: Workspace,
+    name: str,
+    *,
+    params: Mapping[str, Any] | None = None,
+    tags: Mapping[str, str] | None = None,
+    inputs: Sequence[Artifact | View] = (),
+) -> Iterator[Recorder]:
+    """A recorded run of the user's own code: `with mill.run("trial") as run: run.log("loss", 0.3, step=1)`."""
+    with recorded(
+        ws, "track.run", name, params=params, tags=tags, inputs=[(item.name, _artifact(item)) for item in inputs]
+    ) as recorder:
+        yield recorder
+
+
+def find(ws: Workspace, *, kind: str | None = None, name: str | None = None, limit: int = 100) -> list[Run]:
+    """Recorded runs, newest first. kind: exact, or a prefix such as "train.*"."""
+    return [found for found in ws.graph.find(Query("run", kind=kind, name=name, limit=limit)) if isinstance(found, Run)]
+
+
+def get(ws: Workspace, run_id: str) -> Run:
+    """The run of that id (or its first 8 digits or more); NotFound otherwise."""
+    found = ws.graph.get(run_id)
+    if not isinstance(found, Run):
+        raise NotFound(f"{run_id!r} is the artifact {found.label}, no run; see `tidemill trace {run_id}`")
+    return found
+
+
+def compare(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """One row a run, with the parameters and metrics that any of them has; params are prefixed "params."."""
+    params = sorted({name for each in runs for name in each.params})
+    metrics = sorted({name for each in runs for name in each.metrics})
+    return [
+        {
+            "id": each.id,
+            "kind": each.kind,
+            "name": each.name,
+            "status": each.status,
+            "duration_s": each.duration_s,
+            **{f"params.{name}": each.params.get(name) for name in params},
+            **{name: each.metrics.get(name) for name in metrics},
+        }
+        for each in runs
+    ]
+
+
+def _artifact(item: Artifact | View) -> Artifact:
+    return item if isinstance(item, Artifact) else item.artifact
