@@ -4,8 +4,8 @@ Contract
     Threads and processes: any method may be called from any thread of any process at once.
     Atomicity: each call is one transaction; when it returns, its effect survives kill -9.
     Order: `find` and `events` are ordered by id and by seq; versions of a (kind, name) count 1, 2, 3 without a gap.
-    Log: every change appends an Event in the same transaction, chained by hash (see Event); `verify` walks the chain and
-    compares each event with the row that it speaks of, so an edited, removed or reordered row is found.
+    Log: every change appends an Event in the same transaction, chained by hash (see Event); `verify` walks the chain
+        and compares each event with the row that it speaks of: an edited, removed or reordered row is found.
     Errors: NotFound for an unknown id, Conflict where `expect` does not hold or a finished run is changed, Busy after
     30 s of waiting for a lock, WrongFormat for a database of a newer format.
 
