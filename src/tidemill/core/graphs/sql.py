@@ -286,7 +286,7 @@ class SqlGraph:
         dialect: Any = postgresql if link.dialect.name == "postgresql" else sqlite
         return int(link.execute(dialect.insert(table).on_conflict_do_nothing(), rows).rowcount)
 
-    def _append(
+    def _append(  # noqa: PLR0917  the fields of an event, in their order
         self, link: sa.Connection, subject: str, kind: str, body: Json, actor: str, key: str | None = None
     ) -> Event:
         last = link.execute(sa.select(events.c.seq, events.c.hash).order_by(events.c.seq.desc()).limit(1)).first()
@@ -300,11 +300,11 @@ class SqlGraph:
             "kind": kind,
             "body": text,
             "prev": prev,
-            "hash": records.event_hash(prev, seq, iso(at), actor, subject, kind, text),
+            "hash": (made := records.event_hash(prev, seq, (iso(at), actor, subject, kind, text))),
             "key": key,
         }
         link.execute(events.insert().values(**row))
-        return Event(seq, at, actor, subject, kind, json.loads(text), prev, row["hash"], key)
+        return Event(seq, at, actor, subject, kind, json.loads(text), prev, made, key)
 
 
 _points = points  # `log` has a parameter of that name
@@ -328,7 +328,7 @@ def _runs_of(link: sa.Connection, artifact_id: str, role: str) -> list[str]:
 
 
 def _reach(link: sa.Connection, first: list[str], near: str, far: str, depth: int | None) -> dict[str, None]:
-    """The runs reached from `first`, nearest first: run -> far side's artifacts -> runs that have them on the near side.
+    """The runs reached from `first`, nearest first: run -> artifacts on its far side -> runs near those.
 
     One recursive statement gives the pairs (run, next run); the order is then found in memory.
     """

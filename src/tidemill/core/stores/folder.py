@@ -1,0 +1,107 @@
+"""Bytes by digest in a folder: objects/ab/abcd..., each published by one rename."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO
+
+from tidemill.core.errors import Corrupt, NoRoom, NotFound
+from tidemill.core.ids import CHUNK_BYTES, digest, new_id
+from tidemill.core.store import Blob
+
+DRAFTS = ".drafts"
+
+
+class FolderStore:
+    """See tidemill.core.store.Store."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def put(self, data: bytes) -> str:
+        """Write to a draft, flush it to disk, rename."""
+        name = digest(data)
+        if not self._place(name).exists():
+            with self._draft(lambda: name) as file:
+                file.write(data)
+        return name
+
+    def put_file(self, path: Path) -> str:
+        """Copy in chunks of 1 MiB, digesting on the way."""
+        state = hashlib.sha256()
+        with path.open("rb") as source, self._draft(state.hexdigest) as file:
+            while chunk := source.read(CHUNK_BYTES):
+                state.update(chunk)
+                file.write(chunk)
+        return state.hexdigest()
+
+    def get(self, digest: str) -> bytes:
+        """Read and verify."""
+        try:
+            data = self._place(digest).read_bytes()
+        except FileNotFoundError:
+            raise NotFound(f"no blob {digest} in {self.root}; `tidemill doctor` says what is missing") from None
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise Corrupt(f"blob {digest} in {self.root} has other bytes than its name says; restore it from a backup")
+        return data
+
+    def has(self, digest: str) -> bool:
+        """Whether it is there."""
+        return self._place(digest).exists()
+
+    def list(self) -> Iterator[Blob]:
+        """All blobs, in order of digest."""
+        for place in sorted(self.root.glob("[0-9a-f][0-9a-f]/*")):
+            stat = place.stat()
+            yield Blob(place.name, stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC))
+
+    def delete(self, digest: str) -> None:
+        """Remove it."""
+        self._place(digest).unlink(missing_ok=True)
+
+    def sweep_drafts(self, *, older_than_s: float = 3600.0) -> int:
+        """Remove drafts that a killed process left; returns how many."""
+        now = datetime.now(UTC).timestamp()
+        old = [draft for draft in (self.root / DRAFTS).glob("*") if now - draft.stat().st_mtime > older_than_s]
+        for draft in old:
+            draft.unlink(missing_ok=True)
+        return len(old)
+
+    def _place(self, name: str) -> Path:
+        if len(name) != 64 or not all(letter in "0123456789abcdef" for letter in name):
+            raise NotFound(f"{name!r} is no digest; a digest has 64 hexadecimal digits")
+        return self.root / name[:2] / name
+
+    @contextmanager
+    def _draft(self, name: object) -> Iterator[BinaryIO]:
+        draft = self.root / DRAFTS / new_id()
+        try:
+            draft.parent.mkdir(parents=True, exist_ok=True)
+            with draft.open("xb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            assert callable(name)
+            place = self._place(name())
+            place.parent.mkdir(parents=True, exist_ok=True)
+            draft.replace(place)
+        except OSError as error:
+            draft.unlink(missing_ok=True)
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+                free = shutil.disk_usage(self.root.parent).free // 2**20
+                raise NoRoom(
+                    f"cannot write to {self.root} ({error.strerror}; {free} MiB free); free space, then retry"
+                ) from error
+            raise
+
+
+def open_store(url: str) -> FolderStore:
+    """The store in the folder `url` (a path, or file://path)."""
+    return FolderStore(Path(url.removeprefix("file://")))
