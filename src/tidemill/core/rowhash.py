@@ -1,7 +1,7 @@
 """The digest of a table's rows: a 128-bit sum over rows, so it does not depend on file layout or row order.
 
 A row's hash is two 64-bit words, each a mix over (column name, value); the table's digest is the sum of its rows' words
-modulo 2**64, so appending rows adds and deleting rows subtracts. It finds accidents and edits; it does not defend against
+modulo 2**64, so appending adds and deleting subtracts. It finds accidents and edits; it does not defend against
 somebody who makes collisions on purpose (sums of hashes can be solved for): blobs' SHA-256 and signed packages do.
 Mixing: splitmix64 (Steele, Lea and Flood, OOPSLA 2014); text: BLAKE2b with 8 bytes, once for each distinct value.
 """
