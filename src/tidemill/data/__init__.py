@@ -1,0 +1,1 @@
+"""Phase 2, data management: versioned datasets, point-in-time joins."""

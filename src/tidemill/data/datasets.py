@@ -1,0 +1,185 @@
+"""Datasets: named tables whose every version is an artifact, made by a recorded run."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import polars as pl
+
+from tidemill.core.errors import BadInput, EmptyInput, NotFound, WrongType, nearest, require_columns
+from tidemill.core.recording import recorded
+from tidemill.core.types import Artifact, DatasetVersion, Query
+from tidemill.core.workspace import Workspace
+
+KIND = "dataset"
+SHOWN = 5
+
+
+def add(
+    ws: Workspace,
+    name: str,
+    frame: pl.DataFrame,
+    *,
+    key: str,
+    event_time: str | None = None,
+    known_time: str | None = None,
+    message: str = "",
+    mode: Literal["append", "replace"] = "append",
+    source: str = "",
+) -> DatasetVersion:
+    """Append rows to a dataset (or replace it): its next version.
+
+    key: the column that identifies a row, unique over the whole dataset. event_time, known_time: columns of UTC times,
+    when it happened and from when on it could be known. Adding rows that are all there already returns the version that
+    is there, so an import that was killed after its commit can be run again.
+    Raises EmptyInput, UnknownColumn, WrongType, or BadInput for keys that are missing, repeated or already taken.
+    """
+    if frame.height == 0:
+        raise EmptyInput(f"no rows to add to dataset {name!r}; give at least one")
+    times = [column for column in (event_time, known_time) if column is not None]
+    require_columns([key, *times], frame.columns, where=f"the rows for dataset {name!r}")
+    _check_times(frame, times, name)
+    _check_keys(frame, key, name)
+    before = find(ws, name)
+    table = f"datasets/{name}"
+    if before is not None and mode == "append":
+        _check_shape(before, key, event_time, known_time)
+        there = ws.tables.scan(before.pinned).join(frame.lazy().select(key), on=key, how="semi").collect()
+        if there.height:
+            return _already_there(before, there, frame, key)
+    inputs = [] if before is None else [("parent", before)]
+    with recorded(ws, "data.import", name, inputs=inputs, params={"source": source, "mode": mode}) as run:
+        if before is None:
+            pinned = ws.tables.create(table, frame)
+        elif mode == "append":
+            pinned = ws.tables.append(table, frame)
+        else:
+            pinned = ws.tables.replace(table, frame)
+        schema = ws.tables.scan(pinned, verify=False).collect_schema()
+        meta: dict[str, Any] = {
+            "table": table,
+            "table_version": pinned.version,
+            "rows": pinned.rows,
+            "columns": {column: str(kind) for column, kind in schema.items()},
+            "key": key,
+            "event_time": event_time,
+            "known_time": known_time,
+            "parent": None if before is None else before.id,
+            "message": message,
+            "added": frame.height,
+        }
+        run.result({"rows": pinned.rows, "added": frame.height})
+        return DatasetVersion(run.emit(KIND, name, digest=pinned.digest, meta=meta))
+
+
+def find(ws: Workspace, name: str, version: int | None = None) -> DatasetVersion | None:
+    """The dataset's version, newest by default, or None."""
+    for artifact in ws.graph.find(Query("artifact", kind=KIND, name=name, version=version, limit=1)):
+        assert isinstance(artifact, Artifact)
+        return DatasetVersion(artifact)
+    return None
+
+
+def get(ws: Workspace, name: str, version: int | None = None) -> DatasetVersion:
+    """The dataset's version, newest by default; NotFound names the nearest name or the versions there are."""
+    found = find(ws, name, version)
+    if found is not None:
+        return found
+    newest = find(ws, name)
+    if newest is not None:
+        raise NotFound(f"dataset {name!r} has no version {version}; it has 1 to {newest.version}")
+    known = names(ws)
+    raise NotFound(f"no dataset {name!r}; there are {', '.join(known) or 'none'}.{nearest(name, known)}")
+
+
+def names(ws: Workspace) -> list[str]:
+    """The names of all datasets, sorted."""
+    return sorted({each.name for each in ws.graph.find(Query("artifact", kind=KIND, limit=1_000_000))})
+
+
+def log(ws: Workspace, name: str) -> list[DatasetVersion]:
+    """All versions, newest first."""
+    get(ws, name)
+    found = ws.graph.find(Query("artifact", kind=KIND, name=name, limit=1_000_000))
+    return [DatasetVersion(each) for each in found if isinstance(each, Artifact)]
+
+
+def scan(ws: Workspace, version: DatasetVersion) -> pl.LazyFrame:
+    """The rows of that version; under a clock only those whose known time is not later."""
+    rows = ws.tables.scan(version.pinned)
+    if ws.clock is not None and version.known_time is not None:
+        rows = rows.filter(pl.col(version.known_time) <= ws.clock)
+    return rows
+
+
+def diff(ws: Workspace, name: str, old: int, new: int) -> dict[str, Any]:
+    """What differs between two versions: columns, and the keys of added, removed and changed rows."""
+    one, other = get(ws, name, old), get(ws, name, new)
+    before, after = ws.tables.frame(one.pinned), ws.tables.frame(other.pinned)
+    key = other.key
+    shared = [column for column in after.columns if column in before.columns]
+    both = before.select(shared).join(after.select(shared), on=key, how="inner", suffix="__new")
+    changed = both.filter(
+        pl.any_horizontal(
+            [pl.col(column).ne_missing(pl.col(f"{column}__new")) for column in shared if column != key]
+            or [pl.lit(False)]
+        )
+    )
+    return {
+        "name": name,
+        "old": old,
+        "new": new,
+        "columns_added": [column for column in after.columns if column not in before.columns],
+        "columns_removed": [column for column in before.columns if column not in after.columns],
+        "added": after.join(before.select(key), on=key, how="anti")[key].to_list(),
+        "removed": before.join(after.select(key), on=key, how="anti")[key].to_list(),
+        "changed": changed[key].to_list(),
+    }
+
+
+def _check_times(frame: pl.DataFrame, times: list[str], name: str) -> None:
+    for column in times:
+        kind = frame.schema[column]
+        if not isinstance(kind, pl.Datetime) or kind.time_zone != "UTC":
+            raise WrongType(
+                f"column {column!r} of the rows for dataset {name!r} is {kind}; a clock is Datetime in UTC: "
+                f"pl.col({column!r}).dt.replace_time_zone('UTC')"
+            )
+        if frame[column].null_count():
+            raise BadInput(f"column {column!r} of the rows for dataset {name!r} has {frame[column].null_count()} nulls")
+
+
+def _check_keys(frame: pl.DataFrame, key: str, name: str) -> None:
+    keys = frame[key]
+    if keys.null_count():
+        raise BadInput(f"key column {key!r} of the rows for dataset {name!r} has {keys.null_count()} nulls; fill them")
+    twice = keys.filter(keys.is_duplicated()).unique(maintain_order=True)
+    if len(twice):
+        shown = ", ".join(map(str, twice.head(SHOWN)))
+        raise BadInput(
+            f"key column {key!r} of the rows for dataset {name!r} repeats {len(twice)} values, such as {shown}; "
+            "drop the duplicates first (tm.drop_duplicates)"
+        )
+
+
+def _check_shape(before: DatasetVersion, key: str, event_time: str | None, known_time: str | None) -> None:
+    for what, old, new in (
+        ("key", before.key, key),
+        ("event_time", before.event_time, event_time),
+        ("known_time", before.known_time, known_time),
+    ):
+        if old != new:
+            raise BadInput(
+                f"dataset {before.name!r} has {what}={old!r}, not {new!r}; append with the same, or replace it"
+            )
+
+
+def _already_there(before: DatasetVersion, there: pl.DataFrame, frame: pl.DataFrame, key: str) -> DatasetVersion:
+    same = there.height == frame.height and there.sort(key).equals(frame.select(there.columns).sort(key))
+    if same:
+        return before
+    shown = ", ".join(map(str, there[key].head(SHOWN)))
+    raise BadInput(
+        f"{there.height} keys of the rows for dataset {before.name!r} are there already, such as {shown}; "
+        "give rows with new keys, or mode='replace'"
+    )

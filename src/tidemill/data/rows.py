@@ -1,0 +1,206 @@
+"""Rows: a frozen plan over dataset versions (joins in time, filters, labels), read when asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import polars as pl
+
+from tidemill.core import checks as core_checks
+from tidemill.core.errors import BadInput, require_columns
+from tidemill.core.ids import iso, json_digest, parse_time
+from tidemill.core.recording import recorded
+from tidemill.core.types import Check, DatasetVersion
+from tidemill.core.workspace import Workspace
+from tidemill.data import datasets
+from tidemill.data.asof import as_of as join_as_of
+
+Time = datetime | str
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows of a dataset version, with what was joined to them. Each method gives new Rows; nothing is read before
+    `.frame()`, but column names are checked at the call."""
+
+    ws: Workspace
+    base: DatasetVersion
+    columns: Mapping[str, str]
+    steps: tuple[Mapping[str, Any], ...] = ()
+    inputs: tuple[DatasetVersion, ...] = ()
+    _frames: dict[str, pl.DataFrame] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def key(self) -> str:
+        """The column of row ids."""
+        return self.base.key
+
+    @property
+    def event_time(self) -> str | None:
+        """The column that says when a row happened."""
+        return self.base.event_time
+
+    def as_of(
+        self,
+        other: Rows | DatasetVersion,
+        *,
+        by: str | Sequence[str] = (),
+        within: timedelta | None = None,
+        columns: Sequence[str] | None = None,
+        prefix: str = "",
+    ) -> Rows:
+        """Add columns of `other` as they were known at each row's event time (two clocks; see data.asof).
+
+        by: columns that must be equal. within: how far back other's event time may lie. columns: all by default, but
+        for `by`, the key and the clocks.
+        """
+        keys = [by] if isinstance(by, str) else list(by)
+        version = other.base if isinstance(other, Rows) else other
+        if isinstance(other, Rows) and other.steps:
+            raise BadInput(f"as_of takes a dataset as it is; {version.name} has {len(other.steps)} steps of its own")
+        if self.event_time is None or version.event_time is None:
+            without = self.base.name if self.event_time is None else version.name
+            raise BadInput(
+                f"dataset {without!r} has no event time; add it with event_time=, so that as_of can look back"
+            )
+        require_columns(keys, self.columns, where=f"dataset {self.base.name!r}")
+        clocks = {version.key, version.event_time, version.known_time}
+        wanted = list(columns) if columns is not None else [c for c in version.columns if c not in {*keys, *clocks}]
+        require_columns([*keys, *wanted], version.columns, where=f"dataset {version.name!r}")
+        taken = [prefix + name for name in wanted if prefix + name in self.columns]
+        if taken:
+            raise BadInput(f"column {taken[0]!r} is there already; give as_of a prefix=, or choose columns=")
+        step = {
+            "step": "as_of",
+            "dataset": version.digest,
+            "name": version.name,
+            "by": keys,
+            "within_s": None if within is None else within.total_seconds(),
+            "columns": wanted,
+            "prefix": prefix,
+        }
+        return self._with(step, version, {prefix + name: version.columns[name] for name in wanted})
+
+    def labelled(self, other: Rows | DatasetVersion, column: str, *, on: str | None = None) -> Rows:
+        """Only the rows whose label is known by now, with it as `column`. on: the shared key (default: the row id)."""
+        version = other.base if isinstance(other, Rows) else other
+        shared = on or self.key
+        require_columns([shared], self.columns, where=f"dataset {self.base.name!r}")
+        require_columns([shared, column], version.columns, where=f"dataset {version.name!r}")
+        step = {"step": "labelled", "dataset": version.digest, "name": version.name, "on": shared, "column": column}
+        return self._with(step, version, {column: version.columns[column]})
+
+    def where(self, *, since: Time | None = None, until: Time | None = None) -> Rows:
+        """Only the rows with event time in [since, until)."""
+        if self.event_time is None:
+            raise BadInput(f"dataset {self.base.name!r} has no event time to filter by")
+        bounds = {"since": since, "until": until}
+        return self._with(
+            {"step": "where", **{name: None if at is None else iso(_time(at)) for name, at in bounds.items()}}, None, {}
+        )
+
+    def select(self, *columns: str) -> Rows:
+        """Only these columns, and the row id and event time."""
+        kept = list(dict.fromkeys([self.key, *([self.event_time] if self.event_time else []), *columns]))
+        require_columns(kept, self.columns, where=f"dataset {self.base.name!r}")
+        made = self._with({"step": "select", "columns": kept}, None, {})
+        return replace(made, columns={name: self.columns[name] for name in kept})
+
+    def split(self, *, time: Sequence[Time]) -> tuple[Rows, ...]:
+        """Cut by event time: n moments give n + 1 parts, the first before the first moment."""
+        moments = [_time(at) for at in time]
+        if not moments or sorted(set(moments)) != moments:
+            raise BadInput(f"split needs moments in ascending order, not {[iso(at) for at in moments]}")
+        edges: list[datetime | None] = [None, *moments, None]
+        return tuple(self.where(since=edges[n], until=edges[n + 1]) for n in range(len(edges) - 1))
+
+    def check(self, *wanted: Check) -> Rows:
+        """Evaluate checks as a recorded run with a report; raises BadInput when one of severity "error" fails."""
+        require_columns([each.column for each in wanted], self.columns, where=f"dataset {self.base.name!r}")
+        with recorded(self.ws, "data.check", self.base.name, inputs=[(each.name, each) for each in self.inputs]) as run:
+            failures = core_checks.failing(self.frame(), wanted, key=self.key)
+            report = [
+                {"kind": each.kind, "column": each.column, "args": list(each.args), "severity": each.severity}
+                | {"failing": sum(f.rows for f in failures if f.check == each)}
+                | {"keys": [key for f in failures if f.check == each for key in f.keys]}
+                for each in wanted
+            ]
+            run.emit_json("report", f"checks/{self.base.name}", report, meta={"checks": len(wanted)})
+            run.result({"checks": len(wanted), "failed": len(failures)})
+            bad = [failure.text for failure in failures if failure.check.severity == "error"]
+            if bad:
+                raise BadInput(f"{len(bad)} checks of {self.base.name!r} fail: {'; '.join(bad)}")
+        return self
+
+    def digest(self) -> str:
+        """The digest of the plan, its inputs' contents and the clock."""
+        clock = None if self.ws.clock is None else iso(self.ws.clock)
+        return json_digest([self.base.digest, [dict(step) for step in self.steps], clock])
+
+    def frame(self) -> pl.DataFrame:
+        """Read the rows, in order of event time (then row id); read once per plan."""
+        name = self.digest()
+        if name not in self._frames:
+            rows = datasets.scan(self.ws, self.base).collect()
+            if self.event_time is not None:
+                rows = rows.sort(self.event_time, self.key)
+            by_digest = {each.digest: each for each in self.inputs}
+            for step in self._ordered():
+                rows = self._apply(rows, step, by_digest)
+            self._frames[name] = rows
+        return self._frames[name]
+
+    def __len__(self) -> int:
+        return self.frame().height
+
+    def _ordered(self) -> list[Mapping[str, Any]]:
+        """Filters in time first: joins never change the rows, so fewer are joined."""
+        return sorted(self.steps, key=lambda step: step["step"] != "where")
+
+    def _apply(
+        self, rows: pl.DataFrame, step: Mapping[str, Any], by_digest: Mapping[str, DatasetVersion]
+    ) -> pl.DataFrame:
+        if step["step"] == "where":
+            for bound, keep in (("since", "ge"), ("until", "lt")):
+                if step[bound] is not None:
+                    rows = rows.filter(getattr(pl.col(self.event_time or ""), keep)(parse_time(step[bound])))
+            return rows
+        if step["step"] == "select":
+            return rows.select(step["columns"])
+        version = by_digest[step["dataset"]]
+        if step["step"] == "labelled":
+            labels = datasets.scan(self.ws, version).select(step["on"], step["column"]).collect()
+            return rows.join(labels, on=step["on"], how="inner", maintain_order="left")
+        return join_as_of(
+            rows,
+            datasets.scan(self.ws, version).collect(),
+            left_time=self.event_time or "",
+            right_event=version.event_time or "",
+            right_known=version.known_time,
+            by=step["by"],
+            within=None if step["within_s"] is None else timedelta(seconds=step["within_s"]),
+            columns=step["columns"],
+            prefix=step["prefix"],
+        )
+
+    def _with(self, step: Mapping[str, Any], version: DatasetVersion | None, columns: Mapping[str, str]) -> Rows:
+        more = () if version is None or version in self.inputs else (version,)
+        return replace(
+            self,
+            columns={**self.columns, **columns},
+            steps=(*self.steps, step),
+            inputs=(*self.inputs, *more),
+            _frames={},
+        )
+
+
+def rows(ws: Workspace, version: DatasetVersion) -> Rows:
+    """All rows of a dataset version."""
+    return Rows(ws, version, dict(version.columns), (), (version,))
+
+
+def _time(at: Time) -> datetime:
+    return parse_time(at) if isinstance(at, str) else at
