@@ -19,14 +19,14 @@ class Failure(NamedTuple):
     """A check that some rows fail: how many, and the row ids of the first 20."""
 
     check: Check
-    count: int
+    rows: int
     keys: list[Any]
 
     @property
     def text(self) -> str:
         """As a person reads it."""
         arguments = f" {list(self.check.args)}" if self.check.args else ""
-        return f"{self.check.column}: {self.check.kind}{arguments} fails for {self.count} rows, such as {self.keys[:3]}"
+        return f"{self.check.column}: {self.check.kind}{arguments} fails for {self.rows} rows, such as {self.keys[:3]}"
 
 
 def unique(column: str) -> Check:

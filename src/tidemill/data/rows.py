@@ -63,9 +63,7 @@ class Rows:
             raise BadInput(f"as_of takes a dataset as it is; {version.name} has {len(other.steps)} steps of its own")
         if self.event_time is None or version.event_time is None:
             without = self.base.name if self.event_time is None else version.name
-            raise BadInput(
-                f"dataset {without!r} has no event time; add it with event_time=, so that as_of can look back"
-            )
+            raise BadInput(f"dataset {without!r} has no event time; add it with event_time= to look back in time")
         require_columns(keys, self.columns, where=f"dataset {self.base.name!r}")
         clocks = {version.key, version.event_time, version.known_time}
         wanted = list(columns) if columns is not None else [c for c in version.columns if c not in {*keys, *clocks}]

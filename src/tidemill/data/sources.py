@@ -48,7 +48,7 @@ def _read(path: Path, ending: str) -> pl.DataFrame:
         return pl.read_ndjson(path, infer_schema_length=None)
     if ending == ".parquet":
         return pl.read_parquet(path)
-    return pl.read_ipc(path, memory_map=False)
+    return pl.read_ipc(path)
 
 
 def _csv(source: io.BytesIO | Path) -> pl.DataFrame:
