@@ -1,0 +1,337 @@
+"""One fit as a recorded run: what it read, what it learned, the code and the exact row ids."""
+
+from __future__ import annotations
+
+import inspect
+import random
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from tidemill.core.errors import BadInput, NotEnoughRows, require_columns
+from tidemill.core.ids import canonical_json, digest, iso
+from tidemill.core.recording import Recorder, done_before, environment, key_of, outputs_of, recorded
+from tidemill.core.types import Artifact, DatasetVersion, Matrix, Run
+from tidemill.core.workspace import Workspace
+from tidemill.train.matrix import matrix
+from tidemill.train.ranges import Fit, check_params, fit_name, parameters_of
+from tidemill.train.rowids import ROWS_META, pack_keys
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from tidemill.core.recipe import Recipe
+
+Probabilities = np.ndarray[Any, np.dtype[np.float64]]
+
+
+class Code(NamedTuple):
+    """The code of a function: a digest by which it counts as changed, and its text for people."""
+
+    digest: str
+    text: str
+
+
+CodeOf = Callable[[Fit], tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A fitted model in memory, with the records of how it came to be.
+
+    estimator: what the user's function returned. recipe: fitted on the training rows. run: id of the "train.fit" run.
+    recipe_artifact, profile, rows: artifacts of that run; the profile's JSON holds the frozen bins and the training
+    rows' counts of the raw input columns, rows the ids of the rows used. data_time: ISO time until which the training
+    rows were known. metrics, baseline: scores on the validation rows, of this model and of the constant prior (empty
+    after a plain fit). tuning: id of the "train.tune" run that chose it.
+    """
+
+    estimator: object
+    recipe: Recipe
+    params: Mapping[str, Any]
+    fit_name: str
+    run: str
+    recipe_artifact: Artifact
+    profile: Artifact
+    rows: Artifact
+    inputs: tuple[DatasetVersion, ...]
+    target: str
+    key: str
+    time: str
+    names: tuple[str, ...]
+    data_time: str
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    baseline: Mapping[str, float] = field(default_factory=dict)
+    tuning: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Training rows with the recipe fitted on them and their matrix: shared by all trials of a tuning."""
+
+    frame: pl.DataFrame
+    recipe: Recipe
+    matrix: Matrix
+    target: str
+    key: str
+    time: str
+    inputs: tuple[DatasetVersion, ...]
+    plan_digest: str
+    recipe_digest: str
+
+
+def source_of(fit: Fit) -> Code:
+    """The source text of the function itself; functions that it calls do not count."""
+    try:
+        text = inspect.getsource(fit)
+    except (OSError, TypeError) as error:
+        raise BadInput(
+            f"no source text for {fit_name(fit)}(); put it in a .py file, so that its code can be recorded"
+        ) from error
+    return Code(digest(text.encode()), text)
+
+
+def fit_model(
+    ws: Workspace,
+    fit: Fit,
+    rows_frame: pl.DataFrame,
+    recipe: Recipe,
+    *,
+    target: str,
+    key: str,
+    time: str,
+    params: Mapping[str, Any],
+    inputs: tuple[DatasetVersion, ...],
+    plan_digest: str,
+    seed: int = 0,
+    code: CodeOf = source_of,
+) -> Fitted:
+    """Fit the recipe and then the estimator on these rows, recorded as a run "train.fit".
+
+    plan_digest: says which rows these are (same digest, same rows). code: how the function's code is read; flow's
+    code_of also counts the project functions that it calls. A fit that was recorded before under the same code, data,
+    parameters, seed and environment is repeated in memory (an estimator is never read from disk) and shares its run.
+    Raises what `matrix` raises, BadInput for unknown parameters, NotEnoughRows for a target of one class only.
+    """
+    prepared = prepare(rows_frame, recipe, target=target, key=key, time=time, inputs=inputs, plan_digest=plan_digest)
+    return fit_prepared(ws, fit, prepared, params, seed=seed, code=code)
+
+
+def prepare(
+    frame: pl.DataFrame,
+    recipe: Recipe,
+    *,
+    target: str,
+    key: str,
+    time: str,
+    inputs: tuple[DatasetVersion, ...],
+    plan_digest: str,
+) -> Prepared:
+    """Fit the recipe on the rows and make their matrix."""
+    from tidemill.core import recipe as recipes
+
+    require_columns([target, key, time], frame.columns, where="the training rows")
+    before = digest(canonical_json(recipes.to_json(recipe)))
+    fitted = recipes.fit(recipe, frame)
+    made = matrix(frame, fitted, target=target, key=key, time=time)
+    classes = np.unique(made.y)
+    if len(classes) < 2:
+        raise NotEnoughRows(
+            f"target {target!r} is {classes[0]:g} in all {len(made)} training rows; a classifier needs both 0 and 1"
+        )
+    if not np.isin(classes, (0.0, 1.0)).all():
+        odd = classes[~np.isin(classes, (0.0, 1.0))][0]
+        raise BadInput(f"target {target!r} holds {odd:g}; allowed are 0 and 1 (or true and false)")
+    return Prepared(frame, fitted, made, target, key, time, inputs, plan_digest, before)
+
+
+def fit_prepared(
+    ws: Workspace,
+    fit: Fit,
+    prepared: Prepared,
+    params: Mapping[str, Any],
+    *,
+    seed: int = 0,
+    code: CodeOf = source_of,
+    estimator: object | None = None,
+    parent: str | None = None,
+    metrics: Mapping[str, float] | None = None,
+) -> Fitted:
+    """`fit_model` on prepared rows. estimator: already fitted on them with these parameters, so only recorded."""
+    check_params(fit, params)
+    code_digest, text = code(fit)
+    key = fit_key(ws, "train.fit", code_digest, prepared, params=params, seed=seed)
+    before = done_before(ws, key)
+    if before is not None:
+        return _fitted(
+            call(fit, prepared.matrix, params, seed) if estimator is None else estimator,
+            prepared,
+            before,
+            fit=fit,
+            params=params,
+            made=dict(outputs_of(ws, before)),
+            metrics=metrics,
+        )
+    with recorded(
+        ws,
+        "train.fit",
+        fit_name(fit),
+        inputs=[(version.name, version) for version in prepared.inputs],
+        params={**params, "seed": seed, "target": prepared.target},
+        key=key,
+        code=ws.store.put(text.encode()),
+        parent=parent,
+    ) as run:
+        model = call(fit, prepared.matrix, params, seed) if estimator is None else estimator
+        made = _emit(ws, run, prepared, fit_name(fit))
+        run.result({"rows": len(prepared.matrix), "features": len(prepared.matrix.names), **(metrics or {})})
+    return _fitted(model, prepared, run.run, fit=fit, params=params, made=made, metrics=metrics)
+
+
+def fit_key(
+    ws: Workspace, kind: str, code_digest: str, prepared: Prepared, *, params: Mapping[str, Any], seed: int
+) -> str:
+    """The cache key of a fit: code, rows, recipe, parameters, seed and environment."""
+    return key_of(
+        kind,
+        1,
+        code_digest,
+        prepared.plan_digest,
+        [version.digest for version in prepared.inputs],
+        prepared.recipe_digest,
+        [prepared.target, prepared.key, prepared.time, prepared.frame.height],
+        dict(params),
+        seed,
+        environment(ws),
+    )
+
+
+def call(fit: Fit, train: Matrix, params: Mapping[str, Any], seed: int) -> object:
+    """Call the user's function, repeatably: it gets `seed` where it has such a parameter."""
+    given = dict(params)
+    if "seed" in parameters_of(fit):
+        given.setdefault("seed", seed)
+    with seeded(seed):
+        return fit(train, **given)
+
+
+def predict(fitted: Fitted, frame: pl.DataFrame) -> Probabilities:
+    """P(positive) of each row, shape (n,). Raises UnknownColumn and WrongType where the frame does not fit."""
+    from tidemill.core.recipe import batch
+
+    return positive(fitted.estimator, batch(fitted.recipe, frame))
+
+
+def positive(estimator: object, X: np.ndarray[Any, np.dtype[np.float64]]) -> Probabilities:
+    """P(positive) of each row of X by a scikit-learn classifier, shape (n,).
+
+    Raises BadInput for an estimator without predict_proba, or one that answers with no probability.
+    """
+    method = getattr(estimator, "predict_proba", None)
+    name = type(estimator).__name__
+    if method is None:
+        raise BadInput(
+            f"{name} has no predict_proba; return a fitted classifier from fit(), such as LogisticRegression"
+        )
+    if len(X) == 0:
+        return np.empty(0)
+    answer = np.asarray(method(X), dtype=np.float64)
+    if answer.shape != (len(X), 2):
+        raise BadInput(f"{name}.predict_proba gave shape {answer.shape} for {len(X)} rows; it must be ({len(X)}, 2)")
+    p: Probabilities = np.ascontiguousarray(answer[:, 1])
+    if not (np.isfinite(p).all() and p.min() >= 0 and p.max() <= 1):
+        raise BadInput(f"{name}.predict_proba gave values from {p.min()} to {p.max()}; they must lie in 0..1")
+    return p
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed Python's and NumPy's global generators for the body and put them back after it.
+
+    An estimator without random_state draws from them (scikit-learn's default), so a fit could not be repeated.
+    """
+    python, numpy = random.getstate(), np.random.get_state()
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
+
+
+def _emit(ws: Workspace, run: Recorder, prepared: Prepared, name: str) -> dict[str, Artifact]:
+    from tidemill.core import profile
+    from tidemill.core import recipe as recipes
+
+    columns = recipes.needs(prepared.recipe)
+    raw = prepared.frame.select(list(columns))
+    bins = profile.bins_of(raw)
+    counts = profile.count(bins, raw)
+    return {
+        "recipe": run.emit_json(
+            "recipe",
+            name,
+            recipes.to_json(prepared.recipe),
+            meta={"features": list(prepared.matrix.names), "needs": dict(columns)},
+            slot="recipe",
+        ),
+        "profile": run.emit_json(
+            "profile",
+            name,
+            {"format": 1, "bins": profile.bins_to_json(bins), "counts": profile.counts_to_json(counts)},
+            meta={"rows": prepared.frame.height},
+            slot="profile",
+        ),
+        "rows": run.emit_bytes(
+            "rows",
+            name,
+            pack_keys(prepared.matrix.keys.tolist()),
+            meta={
+                **ROWS_META,
+                "rows": len(prepared.matrix),
+                "key": prepared.key,
+                "data_time": _data_time(ws, prepared),
+            },
+            slot="rows",
+        ),
+    }
+
+
+def _data_time(ws: Workspace, prepared: Prepared) -> str:
+    if ws.clock is not None:
+        return iso(ws.clock)
+    return iso(datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=int(prepared.matrix.times.max())))
+
+
+def _fitted(
+    model: object,
+    prepared: Prepared,
+    run: Run,
+    *,
+    fit: Fit,
+    params: Mapping[str, Any],
+    made: Mapping[str, Artifact],
+    metrics: Mapping[str, float] | None,
+) -> Fitted:
+    return Fitted(
+        estimator=model,
+        recipe=prepared.recipe,
+        params=dict(params),
+        fit_name=fit_name(fit),
+        run=run.id,
+        recipe_artifact=made["recipe"],
+        profile=made["profile"],
+        rows=made["rows"],
+        inputs=prepared.inputs,
+        target=prepared.target,
+        key=prepared.key,
+        time=prepared.time,
+        names=prepared.matrix.names,
+        data_time=str(made["rows"].meta["data_time"]),
+        metrics=dict(metrics or {}),
+    )
