@@ -31,7 +31,8 @@ class Paired:
     """Scores of two models on the same rows.
 
     old, new: the scores; difference: new - old, with its confidence interval low..high at 1 - alpha. p_value:
-    two-sided, of no difference. better: the difference is significant and in the score's good direction; worse: in the bad one.
+    two-sided, of no difference. better: the difference is significant and in the score's good direction; worse: in
+    the bad one.
     units: what was taken as independent (rows, or groups).
     """
 
