@@ -115,7 +115,8 @@ class Edge:
 class Event:
     """One line of the append-only, hash-chained log.
 
-    hash = SHA-256 of the canonical JSON of (prev, seq, at, actor, subject, kind, body). `key` makes it idempotent.
+    hash = SHA-256 of the canonical JSON of (prev, seq, at, actor, subject, kind, key, body as JSON text). `key` makes
+    it idempotent.
     """
 
     seq: int

@@ -1,56 +1,249 @@
-"""The graph in this process's memory: a SQLite database without a file, so it behaves like the others to the letter."""
+"""The graph in this process's memory, in plain dicts: for tests, notebooks and what need not outlive its process."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-import sqlalchemy as sa
+from tidemill.core.errors import Conflict, NotFound
+from tidemill.core.graphs import records, verifying, walking
+from tidemill.core.ids import parse_time, utc_now
+from tidemill.core.types import Artifact, Direction, Edge, Event, Fault, Json, Point, Query, Run, Trail
 
-from tidemill.core.graphs.migrate import migrate
-from tidemill.core.graphs.sql import SqlGraph
+SHORT_ID = 8
+Row = dict[str, Any]  # as in the tables of schema.py
 
 
-class _OneAtATime:
-    """One connection holds the database; a lock lets threads take turns."""
+class MemoryGraph:
+    """See tidemill.core.graph.Graph. One lock makes each call one transaction; nothing survives the process."""
 
     def __init__(self) -> None:
-        self.lock = threading.RLock()
+        self._lock = threading.RLock()
+        self._runs: dict[str, Row] = {}
+        self._artifacts: dict[str, Row] = {}
+        self._versions: dict[tuple[str, str], list[str]] = {}  # (kind, name): artifact ids, version 1 first
+        self._edges: dict[Edge, None] = {}
+        self._by_node: dict[str, list[Edge]] = {}
+        self._points: dict[tuple[Any, ...], Row] = {}
+        self._events: list[Row] = []
+        self._keys: dict[str, Row] = {}
 
-    @contextmanager
-    def __call__(self, engine: sa.Engine) -> Iterator[sa.Connection]:
-        with self.lock, engine.begin() as link:
-            yield link
+    # ------------------------------------------------------------------------------------------------ writing
+
+    def put_run(self, run: Run) -> Run:
+        """Insert or advance a run."""
+        row = records.run_row(run)
+        with self._lock:
+            before = self._runs.get(run.id)
+            if before is not None and before["body"] == row["body"]:
+                return run
+            if before is not None and before["status"] != "running":
+                raise Conflict(
+                    f"run {run.id} ended as {before['status']!r}; an ended run cannot change, start another one"
+                )
+            self._append(f"run/{run.id}", f"run.{run.status}", {"digest": records.body_digest(row["body"])}, run.actor)
+            self._runs[run.id] = row
+        return run
+
+    def put(self, artifact: Artifact, *, slot: str = "") -> Artifact:
+        """Record an artifact; content makes versions, not calls."""
+        with self._lock:
+            actor = "local" if artifact.run_id is None else self._actor(artifact.run_id)
+            ids = self._versions.get((artifact.kind, artifact.name), [])
+            made = records.artifact_of(self._artifacts[ids[-1]]["body"]) if ids else None
+            if made is None or not records.same_content(made, artifact):
+                made = replace(artifact, version=len(ids) + 1, graph=None)
+                row = records.artifact_row(made)
+                if made.id in self._artifacts:
+                    raise Conflict(f"artifact {made.id} is there already; give a new id: tidemill.core.ids.new_id()")
+                self._append(f"artifact/{made.id}", "artifact.put", {"digest": records.body_digest(row["body"])}, actor)
+                self._artifacts[made.id] = row
+                self._versions.setdefault((made.kind, made.name), []).append(made.id)
+            if artifact.run_id is not None:
+                self._link([Edge(artifact.run_id, made.id, "out", slot)])
+        return walking.bound(made, self)
+
+    def link(self, edges: Sequence[Edge]) -> None:
+        """Add edges that are not there yet."""
+        with self._lock:
+            for edge in edges:
+                self._actor(edge.run_id)
+            for missing in sorted({edge.artifact_id for edge in edges} - self._artifacts.keys()):
+                raise NotFound(f"no artifact {missing!r} to link; put it first")
+            self._link(edges)
+
+    def log(self, run_id: str, points: Sequence[Point]) -> None:
+        """Append metric points."""
+        rows = {_point(row): row for row in (records.point_row(run_id, point) for point in points)}
+        if not rows:
+            return
+        with self._lock:
+            actor, batch = self._actor(run_id), len(self._events) + 1
+            fresh = {place: {**row, "batch": batch} for place, row in rows.items() if place not in self._points}
+            if fresh:
+                self._append(f"run/{run_id}", "run.log", records.points_body(fresh.values()), actor)
+                self._points |= fresh
+
+    def record(
+        self,
+        subject: str,
+        kind: str,
+        body: Json,
+        *,
+        actor: str = "local",
+        key: str | None = None,
+        expect: int | None = None,
+    ) -> Event:
+        """Append an event, once for each key, and only if nobody else was first."""
+        records.check_event(subject, kind, actor, key)
+        with self._lock:
+            if key is not None and key in self._keys:
+                return records.event_of(self._keys[key])
+            last = next((row["seq"] for row in reversed(self._events) if row["subject"] == subject), 0)
+            if expect is not None and last != expect:
+                raise Conflict(
+                    f"{subject} is at event {last}, not {expect}: somebody else was first; read it again, retry"
+                )
+            return self._append(subject, kind, body, actor, key)
+
+    # ------------------------------------------------------------------------------------------------ reading
+
+    def get(self, node_id: str) -> Run | Artifact:
+        """By id or unique prefix."""
+        with self._lock:
+            if node_id in self._runs or node_id in self._artifacts:
+                return self._node(node_id)
+            found = sorted(one for one in (*self._runs, *self._artifacts) if one.startswith(node_id))
+            if not found or len(node_id) < SHORT_ID:
+                raise NotFound(
+                    f"no run or artifact {node_id!r}; give its id, or the first {SHORT_ID} or more of its digits"
+                )
+            if len(found) > 1:
+                raise NotFound(
+                    f"{node_id!r} begins more than one id, such as {' and '.join(found[:2])}; give more digits"
+                )
+            return self._node(found[0])
+
+    def find(self, query: Query) -> list[Any]:  # Any: runs or artifacts, as the query says
+        """All that match, newest first."""
+        table = self._runs if query.what == "run" else self._artifacts
+        wanted = records.given(query)
+        exact = query.kind is not None and not query.kind.endswith(".*")
+        order = "version" if query.what == "artifact" and exact and query.name is not None else "id"
+        with self._lock:
+            at: Any = query.before  # Any: an id, or the version of that id
+            if at is not None and order == "version":
+                at = table[at]["version"] if at in table else 0
+            rows = [
+                row
+                for row in table.values()
+                if all(name in row and row[name] == value for name, value in wanted.items())
+                and (query.kind is None or records.is_kind(row["kind"], query.kind))
+                and (not query.text or query.text in row["name"])
+                and (at is None or row[order] < at)
+            ]
+            rows.sort(key=lambda row: row[order], reverse=True)
+            return [self._node(row["id"]) for row in rows[: query.limit]]
+
+    def edges(self, node_ids: Sequence[str]) -> list[Edge]:
+        """All edges that touch one of these."""
+        with self._lock:
+            found = {edge for one in node_ids for edge in self._by_node.get(one, ())}
+        return sorted(found, key=lambda edge: (edge.run_id, edge.role, edge.artifact_id, edge.slot))
+
+    def trail(self, node_id: str, direction: Direction, *, depth: int | None = None) -> Trail:
+        """Walk down or up from a run or an artifact."""
+        near, far = walking.sides(direction)
+        with self._lock:
+            root = self.get(node_id)
+            first = [root.id]
+            if isinstance(root, Artifact):
+                first = sorted({edge.run_id for edge in self._by_node.get(root.id, ()) if edge.role == near})
+            reached, frontier = set(first), list(first)
+            while frontier:
+                met = {edge.artifact_id for one in frontier for edge in self._by_node.get(one, ()) if edge.role == far}
+                ahead = {edge.run_id for one in met for edge in self._by_node[one] if edge.role == near}
+                frontier = list(ahead - reached)
+                reached |= ahead
+            around = {edge for one in reached for edge in self._by_node.get(one, ())}
+            found = walking.walk(root, first, around, direction, depth)
+            runs = {one: records.run_of(self._runs[one]["body"]) for one in found.runs}
+            artifacts = {one: self._artifact(one) for one in found.artifacts}
+        return walking.trail(root, direction, found, runs, artifacts)
+
+    def series(self, run_id: str, key: str | None = None) -> list[Point]:
+        """A run's metric points."""
+        with self._lock:
+            rows = [row for row in self._points.values() if row["run_id"] == run_id and key in (None, row["key"])]
+        rows.sort(key=lambda row: (row["key"], row["step"], row["at"]))
+        return [Point(row["key"], row["value"], row["step"], parse_time(row["at"])) for row in rows]
+
+    def events(
+        self, subject: str | None = None, *, kind: str | None = None, after: int = 0, last: int | None = None
+    ) -> list[Event]:
+        """Events in order."""
+        with self._lock:
+            rows = [
+                row
+                for row in self._events[max(after, 0) :]
+                if (subject is None or records.is_subject(row["subject"], subject)) and kind in (None, row["kind"])
+            ]
+        return [records.event_of(row) for row in (rows if last is None else rows[max(len(rows) - last, 0) :])]
+
+    def verify(self) -> list[Fault]:
+        """Walk the chain and compare it with the rows."""
+        with self._lock:
+            last = self._events[-1] if self._events else {"seq": 0, "hash": records.GENESIS}
+            return verifying.faults(
+                chain=self._events,
+                head=[last],
+                runs=self._runs.values(),
+                artifacts=self._artifacts.values(),
+                edges=[records.edge_row(edge) for edge in self._edges],
+                points=sorted(self._points.values(), key=lambda row: row["batch"]),
+            )
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+    # ------------------------------------------------------------------------------------------------ inside
+
+    def _node(self, node_id: str) -> Run | Artifact:
+        return records.run_of(self._runs[node_id]["body"]) if node_id in self._runs else self._artifact(node_id)
+
+    def _artifact(self, artifact_id: str) -> Artifact:
+        return walking.bound(records.artifact_of(self._artifacts[artifact_id]["body"]), self)
+
+    def _actor(self, run_id: str) -> str:
+        if run_id not in self._runs:
+            raise NotFound(f"no run {run_id!r} to add to; put_run it first")
+        return records.run_of(self._runs[run_id]["body"]).actor
+
+    def _link(self, wanted: Sequence[Edge]) -> None:
+        fresh = [edge for edge in dict.fromkeys(wanted) if edge not in self._edges]
+        for run_id, some in records.by_run(fresh).items():
+            self._append(f"run/{run_id}", "run.link", records.edges_body(some), self._actor(run_id))
+        for edge in fresh:
+            self._edges[edge] = None
+            self._by_node.setdefault(edge.run_id, []).append(edge)
+            self._by_node.setdefault(edge.artifact_id, []).append(edge)
+
+    def _append(self, subject: str, kind: str, body: Json, actor: str, key: str | None = None) -> Event:
+        prev = self._events[-1]["hash"] if self._events else records.GENESIS
+        row = records.event_row(Event(len(self._events) + 1, utc_now(), actor, subject, kind, body, prev, "", key))
+        row["hash"] = records.event_hash(row)
+        self._events.append(row)
+        if key is not None:
+            self._keys[key] = row
+        return records.event_of(row)
 
 
-class MemoryGraph(SqlGraph):
-    """A graph that ends with its process."""
-
-    def __init__(self, engine: sa.Engine, turns: _OneAtATime) -> None:
-        super().__init__(engine, turns)
-        self._turns = turns
-
-    @contextmanager
-    def _read(self) -> Iterator[sa.Connection]:
-        with self._turns.lock, self._engine.connect() as link:
-            yield link
+def _point(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return (row["run_id"], row["key"], row["step"], row["at"], repr(row["value"]))  # repr: NaN is not equal to itself
 
 
 def open_graph(url: str = "") -> MemoryGraph:  # noqa: ARG001  the extension point hands a url to every graph
     """A new, empty graph."""
-    engine = sa.create_engine("sqlite://", poolclass=sa.StaticPool, connect_args={"check_same_thread": False})
-
-    @sa.event.listens_for(engine, "connect")
-    def _connected(raw: Any, _: object) -> None:
-        raw.isolation_level = None
-
-    @sa.event.listens_for(engine, "begin")
-    def _begun(link: sa.Connection) -> None:
-        link.exec_driver_sql("BEGIN")
-
-    turns = _OneAtATime()
-    with turns(engine) as link:
-        migrate(link, where="memory")
-    return MemoryGraph(engine, turns)
+    return MemoryGraph()

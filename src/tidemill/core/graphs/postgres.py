@@ -7,33 +7,40 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 
 import sqlalchemy as sa
-from sqlalchemy.exc import OperationalError
 
-from tidemill.core.errors import MissingExtra, NotFound
-from tidemill.core.graphs.migrate import migrate
-from tidemill.core.graphs.sql import SqlGraph
+from tidemill.core.errors import MissingExtra
+from tidemill.core.graphs.migrate import ready
+from tidemill.core.graphs.sql import SqlGraph, readable_errors
 
 CHAIN_LOCK = 0x71DE_0001  # one number for the chain of a database
 
 
 @contextmanager
 def _writing(engine: sa.Engine) -> Iterator[sa.Connection]:
+    # READ COMMITTED: each statement sees what was committed before it, so what follows the lock sees the last event.
     with engine.begin() as link:
-        link.execute(sa.text("SET LOCAL lock_timeout = '30s'"))
-        link.execute(sa.select(sa.func.pg_advisory_xact_lock(CHAIN_LOCK)))
+        link.exec_driver_sql("SET LOCAL lock_timeout = '30s'")
+        link.exec_driver_sql(f"SELECT pg_advisory_xact_lock({CHAIN_LOCK})")
+        yield link
+
+
+@contextmanager
+def _reading(engine: sa.Engine) -> Iterator[sa.Connection]:
+    with engine.connect().execution_options(isolation_level="REPEATABLE READ") as link:
         yield link
 
 
 def open_graph(url: str) -> SqlGraph:
-    """The graph in the PostgreSQL database `url` (postgresql://user@host/name), made and migrated where needed."""
+    """The graph in the PostgreSQL database `url` (postgresql://user@host/name), made and migrated where needed.
+
+    Raises MissingExtra without psycopg, ServerFailed where no server answers, WrongFormat for a newer schema.
+    """
     if find_spec("psycopg") is None:
         raise MissingExtra("postgresql:// needs psycopg: pip install 'tidemill[postgres]'")
     address = sa.make_url(url.replace("postgres://", "postgresql://", 1)).set(drivername="postgresql+psycopg")
-    engine = sa.create_engine(address, pool_pre_ping=True, isolation_level="READ COMMITTED")
-    try:
-        with _writing(engine) as link:
-            migrate(link, where=address.render_as_string(hide_password=True))
-    except OperationalError as error:
-        shown = address.render_as_string(hide_password=True)
-        raise NotFound(f"cannot reach {shown}: {error.orig}; is the server up, and does the database exist?") from error
-    return SqlGraph(engine, _writing)
+    engine = sa.create_engine(
+        address, pool_pre_ping=True, isolation_level="READ COMMITTED", pool_size=8, max_overflow=-1
+    )
+    with readable_errors(engine):
+        ready(engine, _writing, where=address.render_as_string(hide_password=True))
+    return SqlGraph(engine, _writing, _reading)

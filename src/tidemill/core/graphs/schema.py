@@ -2,74 +2,112 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 
 SCHEMA = 1  # the newest migration's number; a database with a larger one is refused
+
+# Collation "C": text is ordered and ranged by code points, as SQLite does, whatever the server's locale is.
+Text = sa.Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
+
+
+class Number(sa.types.TypeDecorator[float]):
+    """A float64. SQLite turns NaN into NULL, so there NaN is kept as the text 'nan'."""
+
+    impl = sa.Float(53)
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: sa.Dialect) -> Any:  # Any: as SQLAlchemy declares it
+        """As the driver takes it."""
+        return "nan" if value is not None and math.isnan(value) and dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: Any, dialect: sa.Dialect) -> float:  # noqa: ARG002  SQLAlchemy's signature
+        """As a Python float."""
+        return float(value)
+
 
 metadata = sa.MetaData()
 
 runs = sa.Table(
     "runs",
     metadata,
-    sa.Column("id", sa.Text, primary_key=True),
-    sa.Column("kind", sa.Text, nullable=False),
-    sa.Column("name", sa.Text, nullable=False),
-    sa.Column("status", sa.Text, nullable=False),
-    sa.Column("key", sa.Text),
-    sa.Column("parent", sa.Text),
-    sa.Column("body", sa.Text, nullable=False),  # canonical JSON of the whole record
+    sa.Column("id", Text, primary_key=True),
+    sa.Column("kind", Text, nullable=False),
+    sa.Column("name", Text, nullable=False),
+    sa.Column("status", Text, nullable=False),
+    sa.Column("key", Text),
+    sa.Column("parent", Text),
+    sa.Column("body", Text, nullable=False),  # canonical JSON of the whole record; the columns before it are copies
     sa.Index("runs_by_key", "key", "id"),
     sa.Index("runs_by_kind", "kind", "id"),
     sa.Index("runs_by_name", "name", "id"),
-    sa.Index("runs_by_parent", "parent"),
+    sa.Index("runs_by_parent", "parent", "id"),
+    sa.Index("runs_by_status", "status", "id"),
 )
 
 artifacts = sa.Table(
     "artifacts",
     metadata,
-    sa.Column("id", sa.Text, primary_key=True),
-    sa.Column("kind", sa.Text, nullable=False),
-    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("id", Text, primary_key=True),
+    sa.Column("kind", Text, nullable=False),
+    sa.Column("name", Text, nullable=False),
     sa.Column("version", sa.Integer, nullable=False),
-    sa.Column("digest", sa.Text, nullable=False),
-    sa.Column("run_id", sa.Text),
-    sa.Column("body", sa.Text, nullable=False),
+    sa.Column("digest", Text, nullable=False),
+    sa.Column("run_id", Text),
+    sa.Column("body", Text, nullable=False),
     sa.UniqueConstraint("kind", "name", "version", name="artifacts_versions"),
-    sa.Index("artifacts_by_digest", "digest"),
-    sa.Index("artifacts_by_run", "run_id"),
+    sa.Index("artifacts_by_kind", "kind", "id"),
+    sa.Index("artifacts_by_name", "name", "id"),
+    sa.Index("artifacts_by_digest", "digest", "id"),
+    sa.Index("artifacts_by_run", "run_id", "id"),
 )
 
 edges = sa.Table(
     "edges",
     metadata,
-    sa.Column("run_id", sa.Text, primary_key=True),
-    sa.Column("artifact_id", sa.Text, primary_key=True),
-    sa.Column("role", sa.Text, primary_key=True),
-    sa.Column("slot", sa.Text, primary_key=True),
+    sa.Column("run_id", Text, primary_key=True),
+    sa.Column("artifact_id", Text, primary_key=True),
+    sa.Column("role", Text, primary_key=True),
+    sa.Column("slot", Text, primary_key=True),
     sa.Index("edges_by_artifact", "artifact_id", "role", "run_id"),
 )
 
 points = sa.Table(
     "points",
     metadata,
-    sa.Column("run_id", sa.Text, primary_key=True),
-    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("run_id", Text, primary_key=True),
+    sa.Column("key", Text, primary_key=True),
     sa.Column("step", sa.BigInteger, primary_key=True),
-    sa.Column("at", sa.Text, primary_key=True),
-    sa.Column("value", sa.Float(53), primary_key=True),
+    sa.Column("at", Text, primary_key=True),
+    sa.Column("value", Number, primary_key=True),
+    sa.Column("batch", sa.BigInteger, nullable=False),  # seq of the event that holds the digest of this batch
+    sa.Index("points_by_batch", "batch"),
 )
 
 events = sa.Table(
     "events",
     metadata,
     sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
-    sa.Column("at", sa.Text, nullable=False),
-    sa.Column("actor", sa.Text, nullable=False),
-    sa.Column("subject", sa.Text, nullable=False),
-    sa.Column("kind", sa.Text, nullable=False),
-    sa.Column("body", sa.Text, nullable=False),
-    sa.Column("prev", sa.Text, nullable=False),
-    sa.Column("hash", sa.Text, nullable=False),
-    sa.Column("key", sa.Text, unique=True),
+    sa.Column("at", Text, nullable=False),
+    sa.Column("actor", Text, nullable=False),
+    sa.Column("subject", Text, nullable=False),
+    sa.Column("kind", Text, nullable=False),
+    sa.Column("body", Text, nullable=False),
+    sa.Column("prev", Text, nullable=False),
+    sa.Column("hash", Text, nullable=False),
+    sa.Column("key", Text, unique=True),
     sa.Index("events_by_subject", "subject", "seq"),
+    sa.Index("events_by_kind", "kind", "seq"),
+)
+
+# One row: the newest event. Without it, nobody would miss events removed from the end.
+head = sa.Table(
+    "head",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("seq", sa.BigInteger, nullable=False),
+    sa.Column("hash", Text, nullable=False),
 )

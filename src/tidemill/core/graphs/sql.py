@@ -3,110 +3,110 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+import os
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from tidemill.core.errors import Busy, Conflict, NoRoom, NotFound
-from tidemill.core.graphs import records, verifying
-from tidemill.core.graphs.schema import artifacts, edges, events, points, runs
-from tidemill.core.ids import iso, parse_time, utc_now
+from tidemill.core.errors import BadInput, Busy, Conflict, NoRoom, NotFound, ServerFailed
+from tidemill.core.graphs import records, verifying, walking
+from tidemill.core.graphs.schema import artifacts, edges, events, head, points, runs
+from tidemill.core.ids import parse_time, utc_now
 from tidemill.core.types import Artifact, Direction, Edge, Event, Fault, Json, Point, Query, Run, Trail
 
 SHORT_ID = 8
-CHUNK = 400  # ids in one IN list: SQLite allows 32,766 variables, plans for small lists are better
+CHUNK = 2000  # ids in one IN list: SQLite takes 32,766 variables a statement, PostgreSQL 65,535
+BATCH_ROWS = 5000  # rows fetched at a time by verify, which reads every table
+
+Opening = Callable[[sa.Engine], AbstractContextManager[sa.Connection]]
 
 
 class SqlGraph:
-    """See tidemill.core.graph.Graph. `writing` opens the one write transaction, holding the chain's lock."""
+    """See tidemill.core.graph.Graph. `writing` opens a transaction that holds the event chain's lock; `reading` opens
+    one that sees one moment of the database."""
 
-    def __init__(
-        self, engine: sa.Engine, writing: Callable[[sa.Engine], AbstractContextManager[sa.Connection]]
-    ) -> None:
+    def __init__(self, engine: sa.Engine, writing: Opening, reading: Opening) -> None:
         self._engine = engine
         self._writing = writing
+        self._reading = reading
+        # A forked child must not speak on its parent's connections: it forgets them and opens its own.
+        mine = weakref.ref(engine)
+        os.register_at_fork(after_in_child=lambda: _forget(mine()))
 
     # ------------------------------------------------------------------------------------------------ writing
 
     def put_run(self, run: Run) -> Run:
         """Insert or advance a run."""
-        body = records.run_body(run)
-        row = {
-            "id": run.id,
-            "kind": run.kind,
-            "name": run.name,
-            "status": run.status,
-            "key": run.key,
-            "parent": run.parent,
-            "body": body,
-        }
+        row = records.run_row(run)
         with self._write() as link:
             before = link.execute(sa.select(runs.c.status, runs.c.body).where(runs.c.id == run.id)).first()
             if before is None:
-                link.execute(runs.insert().values(**row))
-            elif before.body == body:
+                link.execute(runs.insert(), row)
+            elif before.body == row["body"]:
                 return run
             elif before.status != "running":
                 raise Conflict(
                     f"run {run.id} ended as {before.status!r}; an ended run cannot change, start another one"
                 )
             else:
-                link.execute(runs.update().where(runs.c.id == run.id).values(**row))
-            self._append(link, f"run/{run.id}", f"run.{run.status}", {"digest": records.body_digest(body)}, run.actor)
+                link.execute(runs.update().where(runs.c.id == run.id), row)
+            said = {"digest": records.body_digest(row["body"])}
+            self._append(link, f"run/{run.id}", f"run.{run.status}", said, run.actor)
         return run
 
     def put(self, artifact: Artifact, *, slot: str = "") -> Artifact:
         """Record an artifact; content makes versions, not calls."""
+        newest = (
+            sa.select(artifacts.c.body)
+            .where(artifacts.c.kind == artifact.kind, artifacts.c.name == artifact.name)
+            .order_by(artifacts.c.version.desc())
+            .limit(1)
+        )
         with self._write() as link:
-            newest = link.execute(
-                sa.select(artifacts.c.body)
-                .where(artifacts.c.kind == artifact.kind, artifacts.c.name == artifact.name)
-                .order_by(artifacts.c.version.desc())
-                .limit(1)
-            ).scalar()
-            last = None if newest is None else records.artifact_of(newest)
-            if last is not None and last.digest == artifact.digest and records.same_meta(last, artifact):
-                made = last
-            else:
-                made = replace(artifact, version=1 if last is None else last.version + 1, graph=None)
-                body = records.artifact_body(made)
-                link.execute(
-                    artifacts.insert().values(
-                        id=made.id,
-                        kind=made.kind,
-                        name=made.name,
-                        version=made.version,
-                        digest=made.digest,
-                        run_id=made.run_id,
-                        body=body,
-                    )
-                )
-                self._append(
-                    link, f"artifact/{made.id}", "artifact.put", {"digest": records.body_digest(body)}, "local"
-                )
+            actor = "local" if artifact.run_id is None else self._actors(link, [artifact.run_id])[artifact.run_id]
+            body = link.execute(newest).scalar()
+            made = None if body is None else records.artifact_of(body)
+            if made is None or not records.same_content(made, artifact):
+                made = replace(artifact, version=1 if made is None else made.version + 1, graph=None)
+                row = records.artifact_row(made)
+                link.execute(artifacts.insert(), row)
+                said = {"digest": records.body_digest(row["body"])}
+                self._append(link, f"artifact/{made.id}", "artifact.put", said, actor)
             if artifact.run_id is not None:
-                self._link(link, [Edge(artifact.run_id, made.id, "out", slot)])
-        return replace(made, graph=self)
+                self._link(link, [Edge(artifact.run_id, made.id, "out", slot)], {artifact.run_id: actor})
+        return walking.bound(made, self)
 
     def link(self, edges: Sequence[Edge]) -> None:
         """Add edges that are not there yet."""
-        if edges:
-            with self._write() as link:
-                self._link(link, edges)
+        if not edges:
+            return
+        with self._write() as link:
+            actors = self._actors(link, {edge.run_id for edge in edges})
+            wanted = {edge.artifact_id for edge in edges}
+            known = {row.id for row in _rows(link, sa.select(artifacts.c.id), artifacts.c.id, sorted(wanted))}
+            for missing in sorted(wanted - known):
+                raise NotFound(f"no artifact {missing!r} to link; put it first")
+            self._link(link, edges, actors)
 
     def log(self, run_id: str, points: Sequence[Point]) -> None:
         """Append metric points."""
-        if not points:
+        rows = list(
+            {tuple(row.values()): row for row in (records.point_row(run_id, point) for point in points)}.values()
+        )
+        if not rows:
             return
-        rows = [{"run_id": run_id, **records.point_row(point)} for point in points]
         with self._write() as link:
-            self._insert_new(link, _points, rows)
-            body = {"points": [[row["key"], row["step"], row["at"], row["value"]] for row in rows]}
-            self._append(link, f"run/{run_id}", "run.log", body, "local")
+            actor = self._actors(link, [run_id])[run_id]
+            batch = link.execute(sa.select(head.c.seq)).scalar_one() + 1
+            fresh = _insert_new(link, _points, [{**row, "batch": batch} for row in rows])
+            if fresh:
+                self._append(link, f"run/{run_id}", "run.log", records.points_body(fresh), actor)
 
     def record(
         self,
@@ -119,18 +119,18 @@ class SqlGraph:
         expect: int | None = None,
     ) -> Event:
         """Append an event, once for each key, and only if nobody else was first."""
+        records.check_event(subject, kind, actor, key)
         with self._write() as link:
             if key is not None:
-                before = link.execute(sa.select(events).where(events.c.key == key)).first()
+                before = link.execute(sa.select(events).where(events.c.key == key)).mappings().first()
                 if before is not None:
-                    return _event(before)
+                    return records.event_of(before)
             if expect is not None:
-                last = link.execute(
-                    sa.select(sa.func.coalesce(sa.func.max(events.c.seq), 0)).where(events.c.subject == subject)
-                ).scalar_one()
+                newest = sa.func.coalesce(sa.func.max(events.c.seq), 0)
+                last = link.execute(sa.select(newest).where(events.c.subject == subject)).scalar_one()
                 if last != expect:
                     raise Conflict(
-                        f"{subject} is at event {last}, not {expect}: somebody else was first; read it again"
+                        f"{subject} is at event {last}, not {expect}: somebody else was first; read it again, retry"
                     )
             return self._append(link, subject, kind, body, actor, key)
 
@@ -138,116 +138,116 @@ class SqlGraph:
 
     def get(self, node_id: str) -> Run | Artifact:
         """By id or unique prefix."""
+        found: dict[str, Run | Artifact] = {}
         with self._read() as link:
-            found: list[Run | Artifact] = []
-            for table, parse in ((runs, records.run_of), (artifacts, records.artifact_of)):
+            for table, parse in ((runs, self._run), (artifacts, self._artifact)):
                 where = table.c.id == node_id
-                if SHORT_ID <= len(node_id) < 32:
-                    where = table.c.id.like(records.like_prefix(node_id), escape="\\")
-                rows = link.execute(sa.select(table.c.body).where(where).limit(2))
-                found += [self._bound(parse(row.body)) for row in rows]
+                if len(node_id) >= SHORT_ID:
+                    where = (table.c.id >= node_id) & (table.c.id < records.after_prefix(node_id))
+                statement = sa.select(table.c.id, table.c.body).where(where).order_by(table.c.id).limit(2)
+                found |= {row.id: parse(row.body) for row in link.execute(statement)}
+        if node_id in found:
+            return found[node_id]
         if not found:
-            raise NotFound(f"no run or artifact {node_id!r}; give its id, or its first {SHORT_ID} digits or more")
+            raise NotFound(
+                f"no run or artifact {node_id!r}; give its id, or the first {SHORT_ID} or more of its digits"
+            )
         if len(found) > 1:
-            raise NotFound(f"{node_id!r} begins the ids of more than one run or artifact; give more of its digits")
-        return found[0]
+            raise NotFound(
+                f"{node_id!r} begins more than one id, such as {' and '.join(list(found)[:2])}; give more digits"
+            )
+        return next(iter(found.values()))
 
     def find(self, query: Query) -> list[Any]:  # Any: runs or artifacts, as the query says
         """All that match, newest first."""
         table = runs if query.what == "run" else artifacts
-        where: list[sa.ColumnElement[bool]] = []
+        given = records.given(query)
+        if not given.keys() <= set(table.c.keys()):
+            return []
+        where: list[sa.ColumnElement[bool]] = [table.c[column] == value for column, value in given.items()]
+        exact = query.kind is not None and not query.kind.endswith(".*")
         if query.kind is not None:
-            where.append(_is_kind(table.c.kind, query.kind))
-        same = {"name": query.name, "key": query.key, "status": query.status, "parent": query.parent}
-        same |= {"digest": query.digest, "run_id": query.run}
-        if query.version is not None:
-            where.append(artifacts.c.version == query.version)
-        for column, value in same.items():
-            if value is not None:
-                if column not in table.c:
-                    return []
-                where.append(table.c[column] == value)
-        if query.text:
-            where.append(table.c.name.like(f"%{records.like_prefix(query.text)}", escape="\\"))
+            where.append(_matches(table.c.kind, query.kind, "." if not exact else ""))
+        # Versions count in the order of their commits; ids only nearly, where clocks of two machines differ.
+        by_version = query.what == "artifact" and exact and query.name is not None
+        order = artifacts.c.version if by_version else table.c.id
         if query.before is not None:
-            where.append(table.c.id < query.before)
-        statement = sa.select(table.c.body).where(*where).order_by(table.c.id.desc()).limit(query.limit)
+            at = sa.select(order).where(table.c.id == query.before).scalar_subquery() if by_version else query.before
+            where.append(order < at)
+        statement = sa.select(table.c.body).where(*where).order_by(order.desc()).limit(query.limit)
         with self._read() as link:
+            if query.text:
+                position = sa.func.strpos if link.dialect.name == "postgresql" else sa.func.instr
+                statement = statement.where(position(table.c.name, query.text) > 0)
             bodies = link.execute(statement).scalars().all()
-        parse = records.run_of if query.what == "run" else records.artifact_of
-        return [self._bound(parse(body)) for body in bodies]
+        return [self._run(body) if query.what == "run" else self._artifact(body) for body in bodies]
 
     def edges(self, node_ids: Sequence[str]) -> list[Edge]:
         """All edges that touch one of these."""
-        found: dict[Edge, None] = {}
         with self._read() as link:
-            for start in range(0, len(node_ids), CHUNK):
-                part = list(node_ids[start : start + CHUNK])
-                for column in (edges.c.run_id, edges.c.artifact_id):
-                    for row in link.execute(sa.select(edges).where(column.in_(part))):
-                        found[Edge(row.run_id, row.artifact_id, row.role, row.slot)] = None
+            found = {
+                Edge(*row)
+                for column in (edges.c.run_id, edges.c.artifact_id)
+                for row in _rows(link, sa.select(edges), column, list(node_ids))
+            }
         return sorted(found, key=lambda edge: (edge.run_id, edge.role, edge.artifact_id, edge.slot))
 
     def trail(self, node_id: str, direction: Direction, *, depth: int | None = None) -> Trail:
         """Walk down or up from a run or an artifact."""
         root = self.get(node_id)
-        near, far = ("out", "in") if direction == "down" else ("in", "out")
+        near, far = walking.sides(direction)
         with self._read() as link:
-            first = [root.id] if isinstance(root, Run) else _runs_of(link, root.id, near)
-            reached = _reach(link, first, near, far, depth)
-            walked = _edges_of(link, reached)
-            artifact_ids = {edge.artifact_id for edge in walked if edge.role == far}
+            first = [root.id]
             if isinstance(root, Artifact):
-                artifact_ids.add(root.id)
-            kept = [edge for edge in walked if edge.role == far or edge.artifact_id in artifact_ids]
-            if isinstance(root, Run):
-                kept = list(walked) if depth is None else kept
-            found_runs = {row.id: records.run_of(row.body) for row in _rows(link, runs, list(reached))}
-            found = {row.id: records.artifact_of(row.body) for row in _rows(link, artifacts, sorted(artifact_ids))}
-        ordered = [found_runs[run_id] for run_id in reached if run_id in found_runs]
-        seen = {root.id: None} if isinstance(root, Artifact) else {}
-        by_run: dict[str, list[str]] = {}
-        for edge in kept:
-            by_run.setdefault(edge.run_id, []).append(edge.artifact_id)
-        for run in ordered:
-            seen |= dict.fromkeys(by_run.get(run.id, []))
-        listed = tuple(replace(found[one], graph=self) for one in seen if one in found)
-        edges_kept = tuple(edge for edge in kept if edge.artifact_id in found)
-        return Trail(root.id, direction, tuple(ordered), listed, edges_kept)
+                start = sa.select(edges.c.run_id).where(edges.c.artifact_id == root.id, edges.c.role == near)
+                first = list(link.execute(start.distinct().order_by(edges.c.run_id)).scalars())
+            around = (Edge(*row) for row in link.execute(_around(first, near, far))) if first else ()
+            found = walking.walk(root, first, around, direction, depth)
+            found_runs = _rows(link, sa.select(runs.c.id, runs.c.body), runs.c.id, found.runs)
+            run_of = {row.id: self._run(row.body) for row in found_runs}
+            made = _rows(link, sa.select(artifacts.c.id, artifacts.c.body), artifacts.c.id, found.artifacts)
+            artifact_of = {row.id: self._artifact(row.body) for row in made}
+        return walking.trail(root, direction, found, run_of, artifact_of)
 
     def series(self, run_id: str, key: str | None = None) -> list[Point]:
         """A run's metric points."""
-        where = [points.c.run_id == run_id, *([points.c.key == key] if key is not None else [])]
-        order = (points.c.key, points.c.step, points.c.at)
+        statement = sa.select(points.c.key, points.c.value, points.c.step, points.c.at).where(points.c.run_id == run_id)
+        if key is not None:
+            statement = statement.where(points.c.key == key)
         with self._read() as link:
-            rows = link.execute(sa.select(points).where(*where).order_by(*order)).all()
+            rows = link.execute(statement.order_by(points.c.key, points.c.step, points.c.at)).all()
         return [Point(row.key, row.value, row.step, parse_time(row.at)) for row in rows]
 
     def events(
         self, subject: str | None = None, *, kind: str | None = None, after: int = 0, last: int | None = None
     ) -> list[Event]:
         """Events in order."""
-        where = [events.c.seq > after]
-        if subject is not None and subject.endswith("/*"):
-            where.append(events.c.subject.like(records.like_prefix(subject[:-1]), escape="\\"))
-        elif subject is not None:
-            where.append(events.c.subject == subject)
+        statement = sa.select(events).where(events.c.seq > after)
+        if subject is not None:
+            statement = statement.where(_matches(events.c.subject, subject, "/"))
         if kind is not None:
-            where.append(events.c.kind == kind)
-        statement = sa.select(events).where(*where)
+            statement = statement.where(events.c.kind == kind)
+        statement = statement.order_by(events.c.seq if last is None else events.c.seq.desc()).limit(last)
         with self._read() as link:
-            if last is not None:
-                return [_event(row) for row in link.execute(statement.order_by(events.c.seq.desc()).limit(last))][::-1]
-            return [_event(row) for row in link.execute(statement.order_by(events.c.seq))]
+            found = [records.event_of(row) for row in link.execute(statement).mappings()]
+        return found if last is None else found[::-1]
 
     def verify(self) -> list[Fault]:
         """Walk the chain and compare it with the rows."""
         with self._read() as link:
-            rows: dict[str, Iterator[Any]] = {
-                table.name: iter(link.execute(sa.select(table)).all()) for table in (runs, artifacts, edges, points)
-            }
-            chain = (_event(row) for row in link.execute(sa.select(events).order_by(events.c.seq)))
-            return verifying.faults(chain, rows["runs"], rows["artifacts"], rows["edges"], rows["points"])
+
+            def rows(table: sa.Table, *order: sa.ColumnElement[Any]) -> Iterator[Any]:  # Any: RowMapping
+                statement = sa.select(table).order_by(*order).execution_options(yield_per=BATCH_ROWS)
+                yield from link.execute(statement).mappings()
+
+            return verifying.faults(
+                chain=rows(events, events.c.seq),
+                head=rows(head),
+                runs=rows(runs, runs.c.id),
+                artifacts=rows(artifacts, artifacts.c.id),
+                edges=rows(edges),
+                points=rows(points, points.c.batch),
+            )
 
     def close(self) -> None:
         """Let go of connections."""
@@ -257,85 +257,65 @@ class SqlGraph:
 
     @contextmanager
     def _write(self) -> Iterator[sa.Connection]:
-        try:
-            with self._writing(self._engine) as link:
-                yield link
-        except OperationalError as error:
-            raise _readable(error) from error
+        with readable_errors(self._engine), self._writing(self._engine) as link:
+            yield link
 
     @contextmanager
     def _read(self) -> Iterator[sa.Connection]:
-        try:
-            with self._engine.connect() as link:
-                yield link
-        except OperationalError as error:
-            raise _readable(error) from error
+        with readable_errors(self._engine), self._reading(self._engine) as link:
+            yield link
 
-    def _bound(self, node: Run | Artifact) -> Run | Artifact:
-        return replace(node, graph=self) if isinstance(node, Artifact) else node
+    def _run(self, body: str) -> Run:
+        return records.run_of(body)
 
-    def _link(self, link: sa.Connection, wanted: Sequence[Edge]) -> None:
-        rows = [{"run_id": e.run_id, "artifact_id": e.artifact_id, "role": e.role, "slot": e.slot} for e in wanted]
-        if self._insert_new(link, edges, rows):
-            self._append(link, f"run/{wanted[0].run_id}", "run.link", records.edges_body(wanted), "local")
+    def _artifact(self, body: str) -> Artifact:
+        return walking.bound(records.artifact_of(body), self)
 
-    def _insert_new(self, link: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) -> int:
-        """Insert the rows that are not there; the dialects share ON CONFLICT DO NOTHING."""
-        from sqlalchemy.dialects import postgresql, sqlite
+    def _actors(self, link: sa.Connection, run_ids: Iterable[str]) -> dict[str, str]:
+        """The actor of each run; NotFound for an unknown one."""
+        wanted = sorted(set(run_ids))
+        rows = _rows(link, sa.select(runs.c.id, runs.c.body), runs.c.id, wanted)
+        found = {row.id: str(json.loads(row.body)["actor"]) for row in rows}
+        for missing in wanted:
+            if missing not in found:
+                raise NotFound(f"no run {missing!r} to add to; put_run it first")
+        return found
 
-        dialect: Any = postgresql if link.dialect.name == "postgresql" else sqlite
-        return int(link.execute(dialect.insert(table).on_conflict_do_nothing(), rows).rowcount)
+    def _link(self, link: sa.Connection, wanted: Sequence[Edge], actors: Mapping[str, str]) -> None:
+        fresh = _insert_new(link, edges, [records.edge_row(edge) for edge in dict.fromkeys(wanted)])
+        for run_id, some in records.by_run([Edge(**row) for row in fresh]).items():
+            self._append(link, f"run/{run_id}", "run.link", records.edges_body(some), actors[run_id])
 
     def _append(  # noqa: PLR0917  the fields of an event, in their order
         self, link: sa.Connection, subject: str, kind: str, body: Json, actor: str, key: str | None = None
     ) -> Event:
-        last = link.execute(sa.select(events.c.seq, events.c.hash).order_by(events.c.seq.desc()).limit(1)).first()
-        seq, prev = (1, records.GENESIS) if last is None else (last.seq + 1, last.hash)
-        at, text = utc_now(), records.event_body(body)
-        row = {
-            "seq": seq,
-            "at": iso(at),
-            "actor": actor,
-            "subject": subject,
-            "kind": kind,
-            "body": text,
-            "prev": prev,
-            "hash": (made := records.event_hash(prev, seq, (iso(at), actor, subject, kind, text))),
-            "key": key,
-        }
-        link.execute(events.insert().values(**row))
-        return Event(seq, at, actor, subject, kind, json.loads(text), prev, made, key)
+        last = link.execute(sa.select(head.c.seq, head.c.hash)).one()
+        event = Event(last.seq + 1, utc_now(), actor, subject, kind, body, last.hash, "", key)
+        row = records.event_row(event)
+        row["hash"] = records.event_hash(row)
+        link.execute(events.insert(), row)
+        link.execute(head.update(), {"seq": row["seq"], "hash": row["hash"]})
+        return records.event_of(row)
 
 
 _points = points  # `log` has a parameter of that name
 
 
-def _is_kind(column: sa.ColumnElement[str], kind: str) -> sa.ColumnElement[bool]:
-    if kind.endswith(".*"):
-        return column.like(records.like_prefix(kind[:-1]), escape="\\")
-    return column == kind
+def _forget(engine: sa.Engine | None) -> None:
+    if engine is not None:
+        engine.dispose(close=False)
 
 
-def _event(row: Any) -> Event:
-    return Event(
-        row.seq, parse_time(row.at), row.actor, row.subject, row.kind, json.loads(row.body), row.prev, row.hash, row.key
-    )
+def _matches(column: sa.ColumnElement[str], wanted: str, mark: str) -> sa.ColumnElement[bool]:
+    """Exact, or the prefix before a final "*" that follows the mark."""
+    if mark and wanted.endswith(f"{mark}*"):
+        return (column >= wanted[:-1]) & (column < records.after_prefix(wanted[:-1]))
+    return column == wanted
 
 
-def _runs_of(link: sa.Connection, artifact_id: str, role: str) -> list[str]:
-    where = (edges.c.artifact_id == artifact_id, edges.c.role == role)
-    return list(link.execute(sa.select(edges.c.run_id).where(*where).distinct().order_by(edges.c.run_id)).scalars())
-
-
-def _reach(link: sa.Connection, first: list[str], near: str, far: str, depth: int | None) -> dict[str, None]:
-    """The runs reached from `first`, nearest first: run -> artifacts on its far side -> runs near those.
-
-    One recursive statement gives the pairs (run, next run); the order is then found in memory.
-    """
-    if not first or (depth is not None and depth < 1):
-        return {}
-    start = sa.select(edges.c.run_id.label("run_id")).where(edges.c.run_id.in_(first)).distinct()
-    reach = start.cte("reach", recursive=True)
+def _around(first: list[str], near: str, far: str) -> sa.Select[Any]:
+    """All edges of all runs that can be reached from `first`: run -> artifacts on its far side -> runs near those."""
+    reach = sa.select(edges.c.run_id.label("run_id")).where(edges.c.run_id.in_(first)).cte("reach", recursive=True)
     here, there = edges.alias("here"), edges.alias("there")
     step = (
         sa.select(there.c.run_id)
@@ -343,46 +323,45 @@ def _reach(link: sa.Connection, first: list[str], near: str, far: str, depth: in
         .join(there, (there.c.artifact_id == here.c.artifact_id) & (there.c.role == near))
     )
     reach = reach.union(step)
-    pairs = (
-        sa.select(here.c.run_id, there.c.run_id.label("next_id"))
-        .join_from(reach, here, (here.c.run_id == reach.c.run_id) & (here.c.role == far))
-        .join(there, (there.c.artifact_id == here.c.artifact_id) & (there.c.role == near))
-        .distinct()
-        .order_by(here.c.run_id, there.c.run_id)
-    )
-    onward: dict[str, list[str]] = {}
-    for row in link.execute(pairs):
-        onward.setdefault(row.run_id, []).append(row.next_id)
-    reached = dict.fromkeys(first)
-    frontier, level = list(first), 1
-    while frontier and (depth is None or level < depth):
-        ahead = dict.fromkeys(one for run_id in frontier for one in onward.get(run_id, ()) if one not in reached)
-        reached |= ahead
-        frontier, level = list(ahead), level + 1
-    return reached
+    return sa.select(edges).join(reach, edges.c.run_id == reach.c.run_id)
 
 
-def _edges_of(link: sa.Connection, run_ids: dict[str, None]) -> list[Edge]:
-    found = [
-        Edge(row.run_id, row.artifact_id, row.role, row.slot)
-        for row in _rows(link, edges, list(run_ids), column=edges.c.run_id)
-    ]
-    order = {run_id: place for place, run_id in enumerate(run_ids)}
-    return sorted(found, key=lambda edge: (order[edge.run_id], edge.role, edge.artifact_id, edge.slot))
+def _insert_new(link: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Insert the rows that are not there; returns those."""
+    dialect: Any = postgresql if link.dialect.name == "postgresql" else sqlite  # Any: each has its own Insert
+    statement = dialect.insert(table).on_conflict_do_nothing().returning(*table.c)
+    return [dict(row) for row in link.execute(statement, rows).mappings()]
 
 
 def _rows(
-    link: sa.Connection, table: sa.Table, ids: list[str], *, column: sa.ColumnElement[str] | None = None
+    link: sa.Connection, statement: sa.Select[Any], column: sa.ColumnElement[str], ids: Sequence[str]
 ) -> Iterator[Any]:
-    wanted = table.c.id if column is None else column
     for start in range(0, len(ids), CHUNK):
-        yield from link.execute(sa.select(table).where(wanted.in_(ids[start : start + CHUNK])))
+        yield from link.execute(statement.where(column.in_(ids[start : start + CHUNK])))
 
 
-def _readable(error: OperationalError) -> Exception:
+@contextmanager
+def readable_errors(engine: sa.Engine) -> Iterator[None]:
+    """Turn the driver's errors into ours."""
+    try:
+        yield
+    except DBAPIError as error:
+        file = engine.url.database if engine.dialect.name == "sqlite" else None
+        raise _readable(error, file or engine.url.render_as_string(hide_password=True)) from error
+
+
+def _readable(error: DBAPIError, where: str) -> Exception:
     text = str(error.orig)
-    if "locked" in text or "busy" in text:
-        return Busy("the workspace's database was locked by another process for 30 s; see who holds it, then try again")
-    if "full" in text or "readonly" in text or "disk I/O" in text or "unable to open" in text:
-        return NoRoom(f"the workspace's database cannot be written ({text}); free space or rights, then run it again")
+    if isinstance(error, IntegrityError):
+        return Conflict(f"{where} holds such a row already ({text}); give a new id: tidemill.core.ids.new_id()")
+    if "locked" in text or "lock timeout" in text:
+        return Busy(f"{where} was locked by another process for 30 s; see who holds it, then try again")
+    if any(sign in text for sign in ("full", "readonly", "disk I/O", "unable to open", "No space left")):
+        return NoRoom(f"{where} cannot be written ({text}); free space or give the right to write, then run it again")
+    if "not a database" in text or "malformed" in text:
+        return verifying.corrupt(where, text)
+    if isinstance(error, sa.exc.DataError):
+        return BadInput(f"{where} cannot hold a value ({text}); give text without NUL characters")
+    if where.startswith("postgresql") and isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError):
+        return ServerFailed(f"{where} did not answer ({text.strip()}); is the server up, and does the database exist?")
     return error
