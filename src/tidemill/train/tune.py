@@ -24,6 +24,7 @@ from tidemill.train.ranges import Fit, check_params, defaults_of, distribution, 
 if TYPE_CHECKING:
     import polars as pl
     from optuna import Study, Trial
+    from optuna.samplers import BaseSampler
 
     from tidemill.core.recipe import Recipe
 
@@ -85,6 +86,7 @@ def tune(
     """
     named = _named(fits)
     function, _ = score_named(score)
+    sampling = extend.load("sampler", sampler)(seed)
     if trials < len(named):
         raise BadInput(f"trials is {trials} for {len(named)} fits; give at least one each, for example {20}")
     require_columns([target, key, time], valid.columns, where="the validation rows")
@@ -106,7 +108,7 @@ def tune(
     ) as tuning:
         search = _Search(named, prepared, held_out, seed, code, tuning.run.id)
         baseline = _baseline(ws, search)
-        best = _best_of(ws, search, score=score, trials=trials, sampler=sampler, progress=progress)
+        best = _best_of(ws, search, score=score, trials=trials, sampler=sampling, progress=progress)
         fitted = fit_prepared(
             ws,
             best.fit,
@@ -129,14 +131,14 @@ def tune(
 
 
 def _best_of(
-    ws: Workspace, search: _Search, *, score: str, trials: int, sampler: str, progress: Progress | None
+    ws: Workspace, search: _Search, *, score: str, trials: int, sampler: BaseSampler, progress: Progress | None
 ) -> _Tried:
     from optuna.trial import TrialState
 
     _, direction = score_named(score)
     best: _Tried | None = None
     with _quiet():
-        study = _study(search, extend.load("sampler", sampler)(search.seed), direction)
+        study = _study(search, sampler, direction)
         for number in range(trials):
             # Replayed trials are asked and told too: the sampler then draws as it did before the process was killed.
             trial = study.ask()
@@ -202,7 +204,7 @@ def _baseline(ws: Workspace, search: _Search) -> Mapping[str, float]:
     return dict(run.metrics)
 
 
-def _study(search: _Search, sampler: Any, direction: str) -> Study:
+def _study(search: _Search, sampler: BaseSampler, direction: str) -> Study:
     import optuna
 
     study = optuna.create_study(sampler=sampler, direction="maximize" if direction == "max" else "minimize")
