@@ -1,0 +1,197 @@
+"""Append-only, checksummed record files that survive kill -9: the prediction log, the metric spool.
+
+A folder of segments "00000001.seg", each of which begins with MAGIC (the format). A record is its length and the CRC-32
+of its payload (two little-endian 32-bit numbers), then the payload. What `append` returned is on the disk: the records
+of all threads that wait share one fsync. A torn tail, the mark of a kill in the middle, was never acknowledged; the
+next writer starts a new segment after it. A bad record that is not the last of its segment is damage: Corrupt.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import struct
+import threading
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from tidemill.core.errors import BadInput, Busy, Corrupt, NoRoom, WrongFormat
+
+MAGIC = b"tidemill-seg-1\n\0"
+HEAD = struct.Struct("<II")
+MAX_RECORD_BYTES = 1 << 28
+
+
+class Position(NamedTuple):
+    """Just behind a record: number of the segment, offset in bytes. Sortable; JSON keeps it as a list of two."""
+
+    segment: int
+    offset: int
+
+
+class SegmentWriter:
+    """The one writer of a folder: thread-safe; Busy where another process writes there.
+
+    fsync: "group" flushes to disk before `append` returns; "never" leaves that to the operating system (survives
+    kill -9, not a power cut). rotate_bytes: a segment larger than this is followed by a new one.
+    """
+
+    def __init__(
+        self, folder: Path, *, fsync: Literal["group", "never"] = "group", rotate_bytes: int = 64 << 20
+    ) -> None:
+        self.folder = folder
+        self._fsync = fsync
+        self._rotate_bytes = rotate_bytes
+        self._lock = threading.Lock()
+        self._flushing = threading.Lock()
+        self._flushed = Position(0, 0)
+        folder.mkdir(parents=True, exist_ok=True)
+        self._guard = (folder / ".lock").open("ab")
+        try:
+            fcntl.flock(self._guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._guard.close()
+            raise Busy(f"another process writes to {folder}; end it first (see `tidemill deployment list`)") from None
+        numbers = _numbers(folder)
+        self._number = numbers[-1] if numbers else 0
+        self._file: int | None = None
+        self._offset = 0
+        self._open_next()
+
+    def append(self, payloads: Sequence[bytes]) -> list[Position]:
+        """Append records and return the positions behind each, durably. NoRoom: none of them is there."""
+        if any(len(payload) > MAX_RECORD_BYTES for payload in payloads):
+            raise BadInput(f"a record of {max(map(len, payloads))} bytes; at most {MAX_RECORD_BYTES} are allowed")
+        frames = [HEAD.pack(len(payload), zlib.crc32(payload)) + payload for payload in payloads]
+        with self._lock:
+            if self._file is None:
+                raise BadInput(f"the writer of {self.folder} is closed")
+            if self._offset > self._rotate_bytes:
+                self._flush(self._file)
+                self._open_next()
+            number, start, file = self._number, self._offset, self._file
+            self._write(file, b"".join(frames))
+            positions = []
+            for frame in frames:
+                start += len(frame)
+                positions.append(Position(number, start))
+            self._offset = start
+        if positions and self._fsync == "group":
+            self._flush_until(positions[-1])
+        return positions
+
+    def close(self) -> None:
+        """Flush and let go."""
+        with self._lock:
+            if self._file is not None:
+                self._flush(self._file)
+                os.close(self._file)
+                self._file = None
+                self._guard.close()
+
+    def _flush_until(self, position: Position) -> None:
+        """Return when everything up to `position` is on disk: whoever holds the lock flushes for all who wait."""
+        with self._flushing:
+            if self._flushed >= position:
+                return
+            with self._lock:
+                written, file = Position(self._number, self._offset), self._file
+            if file is not None:
+                self._flush(file)
+            self._flushed = max(self._flushed, written)
+
+    def _flush(self, file: int) -> None:
+        try:
+            os.fdatasync(file)
+        except OSError as error:
+            raise _no_room(self.folder, error) from error
+
+    def _write(self, file: int, data: bytes) -> None:
+        """All or nothing: what a full disk took of it is cut off again."""
+        done = 0
+        try:
+            while done < len(data):
+                done += os.write(file, data[done:])
+        except OSError as error:
+            os.ftruncate(file, self._offset)
+            raise _no_room(self.folder, error) from error
+
+    def _open_next(self) -> None:
+        """Start a new segment; a torn tail of the last one stays behind it, unread."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+        self._number += 1
+        path = _path(self.folder, self._number)
+        try:
+            file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o600)
+            try:
+                os.write(file, MAGIC)
+                os.fdatasync(file)
+                _sync_folder(self.folder)
+            except OSError:
+                os.close(file)
+                path.unlink(missing_ok=True)
+                raise
+        except OSError as error:
+            raise _no_room(self.folder, error) from error
+        self._file, self._offset = file, len(MAGIC)
+
+
+def read(folder: Path, *, after: Position | None = None) -> Iterator[tuple[Position, bytes]]:
+    """The records behind `after` in order, each with the position behind it.
+
+    Stops at a torn tail of the last segment and passes over one at the end of an earlier segment. Raises Corrupt for a
+    bad record with others behind it, WrongFormat for a segment of another format.
+    """
+    for number in _numbers(folder):
+        if after is not None and number < after.segment:
+            continue
+        start = after.offset if after is not None and number == after.segment else len(MAGIC)
+        yield from _records(_path(folder, number), number, start)
+
+
+def _records(path: Path, number: int, start: int) -> Iterator[tuple[Position, bytes]]:
+    data = path.read_bytes()
+    if len(data) < len(MAGIC):
+        return  # killed while it was made
+    if not data.startswith(MAGIC):
+        raise WrongFormat(f"{path} begins with {data[: len(MAGIC)]!r}; this tidemill reads {MAGIC!r}")
+    offset = start
+    while offset + HEAD.size <= len(data):
+        length, checksum = HEAD.unpack_from(data, offset)
+        end = offset + HEAD.size + length
+        payload = data[offset + HEAD.size : end]
+        if end > len(data):
+            return
+        if zlib.crc32(payload) != checksum:
+            if end == len(data):
+                return
+            raise Corrupt(f"{path} is damaged at byte {offset}: the checksum of a record does not match; restore it")
+        yield Position(number, end), payload
+        offset = end
+
+
+def _numbers(folder: Path) -> list[int]:
+    return sorted(int(path.stem) for path in folder.glob("*.seg") if path.stem.isdigit())
+
+
+def _path(folder: Path, number: int) -> Path:
+    return folder / f"{number:08d}.seg"
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _no_room(folder: Path, error: OSError) -> Exception:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO):
+        return NoRoom(f"cannot write to {folder}: {error.strerror}; free space, then try again")
+    return error
