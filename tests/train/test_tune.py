@@ -43,7 +43,7 @@ def test_every_trial_is_a_run_inside_the_tuning(ws, tuned):
     runs = trials(ws)
     assert len(runs) == 8
     assert {run.parent for run in runs} == {best.tuning}
-    assert all({"auc", "log_loss", "brier", "fit_s"} <= set(run.metrics) for run in runs)
+    assert all({"auc", "log_loss", "brier"} <= set(run.metrics) for run in runs)
     assert all(run.code and run.environment and run.duration_s is not None for run in runs)
 
 

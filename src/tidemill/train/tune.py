@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time as clocks
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -177,11 +176,8 @@ def _trial(ws: Workspace, search: _Search, fit: Fit, params: Mapping[str, Any]) 
         code=ws.store.put(text.encode()),
         parent=search.parent,
     ) as run:
-        began = clocks.perf_counter()
         estimator = call(fit, search.prepared.matrix, params, search.seed)
-        fit_s = clocks.perf_counter() - began
-        scores = all_scores(search.valid.y, positive(estimator, search.valid.X))
-        run.result({**scores, "fit_s": round(fit_s, 4)})
+        run.result(all_scores(search.valid.y, positive(estimator, search.valid.X)))
     return _Tried(fit, params, dict(run.metrics), estimator)
 
 
