@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -47,3 +48,27 @@ def step(
         result = function()
         run.link_output(result, "result")
     return result
+
+
+def json_step(
+    ws: Workspace,
+    function: Callable[..., Any],
+    *,
+    name: str,
+    inputs: Iterable[Artifact | View] = (),
+    params: Mapping[str, Any] | None = None,
+) -> Any:  # Any: a JSON value
+    """`function(**params)`, which must be a JSON value, computed once for the same code, inputs and parameters."""
+    named = [(item.name, item) for item in inputs]
+    key = step_key(function, inputs=[item for _, item in named], params=params or {})
+    before = done_before(ws, key)
+    if before is None:
+        source = code_of(function)
+        with recorded(
+            ws, "flow.step", name, inputs=named, params=params, key=key, code=ws.store.put(source.text.encode())
+        ) as run:
+            value = function(**(params or {}))
+            run.emit_json("value", name, value, slot="result")
+            before = run.run
+    (made,) = [artifact for slot, artifact in outputs_of(ws, before) if slot == "result"]
+    return json.loads(ws.store.get(made.digest))
