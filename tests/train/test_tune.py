@@ -89,7 +89,8 @@ def test_the_same_tuning_again_fits_the_best_only(ws, tuned, valid):
     again = tuned()
     assert [again.fit_name] == fits.CALLS
     assert len(trials(ws)) == 8
-    assert (again.run, again.params, again.metrics) == (first.run, first.params, first.metrics)
+    assert (again.run, again.tuning, again.params) == (first.run, first.tuning, first.params)
+    assert (again.metrics, again.baseline) == (first.metrics, first.baseline)
     assert np.array_equal(predict(again, valid), predict(first, valid))
 
 

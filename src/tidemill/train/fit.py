@@ -47,7 +47,7 @@ class Fitted:
     recipe_artifact, profile, rows: artifacts of that run; the profile's JSON holds the frozen bins and the training
     rows' counts of the raw input columns, rows the ids of the rows used. data_time: ISO time until which the training
     rows were known. metrics, baseline: scores on the validation rows, of this model and of the constant prior (empty
-    after a plain fit). tuning: id of the "train.tune" run that chose it.
+    after a plain fit). tuning: id of the "train.tune" run that chose it first.
     """
 
     estimator: object
@@ -334,4 +334,5 @@ def _fitted(
         names=prepared.matrix.names,
         data_time=str(made["rows"].meta["data_time"]),
         metrics=dict(metrics or {}),
+        tuning=run.parent,
     )

@@ -126,7 +126,7 @@ def tune(
         ):
             tuning.link_output(artifact, slot)
         tuning.result({**best.metrics, "trials": trials})
-    return replace(fitted, baseline=baseline, tuning=tuning.run.id)
+    return replace(fitted, baseline=baseline)
 
 
 def _best_of(
