@@ -9,14 +9,13 @@ from datetime import datetime
 from typing import Any
 
 from tidemill.core.errors import nearest
-from tidemill.core.ids import parse_time
 
 # Any below: a request's JSON values, before they are checked.
 Row = Mapping[str, Any]
 
 ALLOWED = {
     "number": "a finite number or null",
-    "text": "text or null",
+    "text": "text, a whole number or null",
     "bool": "true, false or null",
     "time": "an ISO 8601 time such as 2013-04-01T14:03:00Z, or null",
 }
@@ -83,7 +82,7 @@ def _number(value: Any) -> bool:
 
 
 def _text(value: Any) -> bool:
-    return type(value) is str
+    return type(value) in (str, int, bool)  # categories may be numbers: a recipe reads them as text
 
 
 def _bool(value: Any) -> bool:
@@ -93,7 +92,7 @@ def _bool(value: Any) -> bool:
 def _time(value: Any) -> bool:
     if type(value) is str:
         try:
-            parse_time(value)
+            datetime.fromisoformat(value)
         except ValueError:
             return False
         return True

@@ -95,6 +95,9 @@ async def _run(application: Application, listening: socket.socket, host: str, to
         timeout_graceful_shutdown=5,
     )
     server = uvicorn.Server(config)
+    # uvicorn raises the signal again when it has ended gracefully: that must not kill us before the log is closed
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    signal.signal(signal.SIGINT, lambda *_: None)
     ws, deployment = application.ws, application.deployment
     serving = asyncio.create_task(server.serve(sockets=[listening]))
     while not server.started and not serving.done():
@@ -173,9 +176,6 @@ def main(arguments: list[str] | None = None) -> int:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Lines())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
-    # uvicorn raises the signal again when it has ended gracefully: that must not kill us before the log is closed
-    signal.signal(signal.SIGTERM, lambda *_: None)
-    signal.signal(signal.SIGINT, lambda *_: None)
     try:
         ws = open_workspace(given.workspace, store=given.store, create=False)
         serve(ws, given.deployment, host=given.host, port=given.port, with_parent=given.with_parent)
