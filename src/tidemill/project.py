@@ -124,6 +124,7 @@ class Project:
         progress: Callable[[int, int, str], None] | None = None,
     ) -> Fitted:
         """The best of `trials` fits on `train` by `score` on the rows `on`: each trial a run, resumable."""
+        from tidemill.flow.keys import code_of
         from tidemill.train.tune import tune
 
         return tune(
@@ -141,6 +142,7 @@ class Project:
             inputs=train.inputs,
             plan_digest=key_of(train.digest(), on.digest()),
             progress=progress,
+            code=code_of,
         )
 
     def fit(
@@ -154,6 +156,7 @@ class Project:
         seed: int = 0,
     ) -> Fitted:
         """One fit on these rows, recorded."""
+        from tidemill.flow.keys import code_of
         from tidemill.train.fit import fit_model
 
         return fit_model(
@@ -168,6 +171,7 @@ class Project:
             inputs=rows.inputs,
             plan_digest=rows.digest(),
             seed=seed,
+            code=code_of,
         )
 
     # ------------------------------------------------------------------------------------------------ models

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tidemill.core import profile
 from tidemill.core.errors import NotEnoughRows
-from tidemill.core.recording import recorded
+from tidemill.core.recording import done_before, key_of, outputs_of, recorded
+from tidemill.core.rowhash import as_text, rows_digest
 from tidemill.core.scores import all_scores, calibration
 from tidemill.core.types import Artifact, DatasetVersion, ModelVersion, Query
 from tidemill.core.workspace import Workspace
@@ -37,6 +39,11 @@ def evaluate(
     if test.height == 0:
         raise NotEnoughRows(f"no test rows for model {name!r}; widen the time range, or wait for more labels")
     y, p = test[fitted.target].cast(pl.Float64).to_numpy(), predict(fitted, test)
+    key = key_of("train.evaluate", 1, fitted.run, as_text(rows_digest(test)), list(slices))
+    before = done_before(ws, key)
+    if before is not None:
+        (kept,) = [artifact for slot, artifact in outputs_of(ws, before) if slot == "report"]
+        return kept, json.loads(ws.store.get(kept.digest))
     scores = pl.DataFrame({"score": p})
     bins = profile.bins_of(scores)
     looks = len(ws.graph.find(Query("run", kind="train.evaluate", name=name, limit=100_000))) + 1
@@ -55,7 +62,8 @@ def evaluate(
     }
     used: list[tuple[str, Artifact | DatasetVersion]] = [("recipe", fitted.recipe_artifact)]
     used += [(version.name, version) for version in inputs]
-    with recorded(ws, "train.evaluate", name, inputs=used, params={"fit": fitted.fit_name, **fitted.params}) as run:
+    params = {"fit": fitted.fit_name, **fitted.params}
+    with recorded(ws, "train.evaluate", name, inputs=used, params=params, key=key) as run:
         made = run.emit_json("report", f"evaluation/{name}", report, meta={"what": "evaluation"}, slot="report")
         run.result({**report["metrics"], "rows": test.height, "looks": looks})
     return made, report
