@@ -12,6 +12,7 @@ from tidemill.core.errors import MissingExtra
 from tidemill.core.graphs.migrate import ready
 from tidemill.core.graphs.sql import SqlGraph, readable_errors
 
+WAIT_S = 30.0
 CHAIN_LOCK = 0x71DE_0001  # one number for the chain of a database
 
 
@@ -19,7 +20,7 @@ CHAIN_LOCK = 0x71DE_0001  # one number for the chain of a database
 def _writing(engine: sa.Engine) -> Iterator[sa.Connection]:
     # READ COMMITTED: each statement sees what was committed before it, so what follows the lock sees the last event.
     with engine.begin() as link:
-        link.exec_driver_sql("SET LOCAL lock_timeout = '30s'")
+        link.exec_driver_sql(f"SET LOCAL lock_timeout = {int(WAIT_S * 1000)}")
         link.exec_driver_sql(f"SELECT pg_advisory_xact_lock({CHAIN_LOCK})")
         yield link
 
@@ -41,6 +42,10 @@ def open_graph(url: str) -> SqlGraph:
     engine = sa.create_engine(
         address, pool_pre_ping=True, isolation_level="READ COMMITTED", pool_size=8, max_overflow=-1
     )
-    with readable_errors(engine):
-        ready(engine, _writing, where=address.render_as_string(hide_password=True))
-    return SqlGraph(engine, _writing, _reading)
+    try:
+        with readable_errors(engine, WAIT_S):
+            ready(engine, _writing, where=address.render_as_string(hide_password=True))
+    except BaseException:
+        engine.dispose()
+        raise
+    return SqlGraph(engine, _writing, _reading, wait_s=WAIT_S)

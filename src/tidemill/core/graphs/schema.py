@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,19 +15,26 @@ SCHEMA = 1  # the newest migration's number; a database with a larger one is ref
 Text = sa.Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
 
 
-class Number(sa.types.TypeDecorator[float]):
+class Number(sa.types.UserDefinedType[float]):
     """A float64. SQLite turns NaN into NULL, so there NaN is kept as the text 'nan'."""
 
-    impl = sa.Float(53)
     cache_ok = True
 
-    def process_bind_param(self, value: Any, dialect: sa.Dialect) -> Any:  # Any: as SQLAlchemy declares it
-        """As the driver takes it."""
-        return "nan" if value is not None and math.isnan(value) and dialect.name == "sqlite" else value
+    def get_col_spec(self, **_: Any) -> str:  # Any: as SQLAlchemy declares it
+        """The column's type."""
+        return "FLOAT"
 
-    def process_result_value(self, value: Any, dialect: sa.Dialect) -> float:  # noqa: ARG002  SQLAlchemy's signature
+    def bind_processor(self, dialect: sa.Dialect) -> Callable[[float | None], float | str | None] | None:
+        """As the driver takes it."""
+        return _nan_as_text if dialect.name == "sqlite" else None
+
+    def result_processor(self, dialect: sa.Dialect, coltype: object) -> Callable[[float | str], float]:  # noqa: ARG002
         """As a Python float."""
-        return float(value)
+        return float
+
+
+def _nan_as_text(value: float | None) -> float | str | None:
+    return "nan" if value is not None and math.isnan(value) else value
 
 
 metadata = sa.MetaData()

@@ -31,10 +31,11 @@ class SqlGraph:
     """See tidemill.core.graph.Graph. `writing` opens a transaction that holds the event chain's lock; `reading` opens
     one that sees one moment of the database."""
 
-    def __init__(self, engine: sa.Engine, writing: Opening, reading: Opening) -> None:
+    def __init__(self, engine: sa.Engine, writing: Opening, reading: Opening, *, wait_s: float) -> None:
         self._engine = engine
         self._writing = writing
         self._reading = reading
+        self._wait_s = wait_s
         # A forked child must not speak on its parent's connections: it forgets them and opens its own.
         mine = weakref.ref(engine)
         os.register_at_fork(after_in_child=lambda: _forget(mine()))
@@ -201,7 +202,7 @@ class SqlGraph:
             if isinstance(root, Artifact):
                 start = sa.select(edges.c.run_id).where(edges.c.artifact_id == root.id, edges.c.role == near)
                 first = list(link.execute(start.distinct().order_by(edges.c.run_id)).scalars())
-            around = (Edge(*row) for row in link.execute(_around(first, near, far))) if first else ()
+            around = (Edge(*row) for row in link.execute(_around(first, near, far, depth))) if first else ()
             found = walking.walk(root, first, around, direction, depth)
             found_runs = _rows(link, sa.select(runs.c.id, runs.c.body), runs.c.id, found.runs)
             run_of = {row.id: self._run(row.body) for row in found_runs}
@@ -257,12 +258,12 @@ class SqlGraph:
 
     @contextmanager
     def _write(self) -> Iterator[sa.Connection]:
-        with readable_errors(self._engine), self._writing(self._engine) as link:
+        with readable_errors(self._engine, self._wait_s), self._writing(self._engine) as link:
             yield link
 
     @contextmanager
     def _read(self) -> Iterator[sa.Connection]:
-        with readable_errors(self._engine), self._reading(self._engine) as link:
+        with readable_errors(self._engine, self._wait_s), self._reading(self._engine) as link:
             yield link
 
     def _run(self, body: str) -> Run:
@@ -313,17 +314,21 @@ def _matches(column: sa.ColumnElement[str], wanted: str, mark: str) -> sa.Column
     return column == wanted
 
 
-def _around(first: list[str], near: str, far: str) -> sa.Select[Any]:
+def _around(first: list[str], near: str, far: str, depth: int | None) -> sa.Select[Any]:
     """All edges of all runs that can be reached from `first`: run -> artifacts on its far side -> runs near those."""
-    reach = sa.select(edges.c.run_id.label("run_id")).where(edges.c.run_id.in_(first)).cte("reach", recursive=True)
+    level = [] if depth is None else [sa.literal(1, sa.Integer).label("level")]
+    start = sa.select(edges.c.run_id.label("run_id"), *level).where(edges.c.run_id.in_(first))
+    reach = start.cte("reach", recursive=True)
     here, there = edges.alias("here"), edges.alias("there")
     step = (
-        sa.select(there.c.run_id)
+        sa.select(there.c.run_id, *([] if depth is None else [reach.c.level + 1]))
         .join_from(reach, here, (here.c.run_id == reach.c.run_id) & (here.c.role == far))
         .join(there, (there.c.artifact_id == here.c.artifact_id) & (there.c.role == near))
     )
+    if depth is not None:
+        step = step.where(reach.c.level < depth)
     reach = reach.union(step)
-    return sa.select(edges).join(reach, edges.c.run_id == reach.c.run_id)
+    return sa.select(edges).where(edges.c.run_id.in_(sa.select(reach.c.run_id)))
 
 
 def _insert_new(link: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -341,21 +346,21 @@ def _rows(
 
 
 @contextmanager
-def readable_errors(engine: sa.Engine) -> Iterator[None]:
+def readable_errors(engine: sa.Engine, wait_s: float) -> Iterator[None]:
     """Turn the driver's errors into ours."""
     try:
         yield
     except DBAPIError as error:
         file = engine.url.database if engine.dialect.name == "sqlite" else None
-        raise _readable(error, file or engine.url.render_as_string(hide_password=True)) from error
+        raise _readable(error, file or engine.url.render_as_string(hide_password=True), wait_s) from error
 
 
-def _readable(error: DBAPIError, where: str) -> Exception:
+def _readable(error: DBAPIError, where: str, wait_s: float) -> Exception:
     text = str(error.orig)
     if isinstance(error, IntegrityError):
         return Conflict(f"{where} holds such a row already ({text}); give a new id: tidemill.core.ids.new_id()")
     if "locked" in text or "lock timeout" in text:
-        return Busy(f"{where} was locked by another process for 30 s; see who holds it, then try again")
+        return Busy(f"{where} was locked by another process for {wait_s:g} s; see who holds it, then try again")
     if any(sign in text for sign in ("full", "readonly", "disk I/O", "unable to open", "No space left")):
         return NoRoom(f"{where} cannot be written ({text}); free space or give the right to write, then run it again")
     if "not a database" in text or "malformed" in text:

@@ -60,9 +60,13 @@ def open_graph(url: str) -> SqlGraph:
         write = link.get_execution_options().get("tidemill_write", False)
         link.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
-    with readable_errors(engine):
-        ready(engine, _writing, where=str(path))
-    return SqlGraph(engine, _writing, _reading)
+    try:
+        with readable_errors(engine, WAIT_S):
+            ready(engine, _writing, where=str(path))
+    except BaseException:
+        engine.dispose()
+        raise
+    return SqlGraph(engine, _writing, _reading, wait_s=WAIT_S)
 
 
 def _use_wal(raw: sqlite3.Connection) -> None:
