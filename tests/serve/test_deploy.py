@@ -19,6 +19,7 @@ from tidemill.core.errors import BadInput, Conflict, NotFound, PortInUse, Refuse
 from tidemill.core.types import Prediction, Traffic
 from tidemill.serve import deploy as deploying
 from tidemill.serve import packages
+from tidemill.serve.client import started
 from tidemill.serve.lineup import part_of, prediction_id
 
 
@@ -76,7 +77,7 @@ def test_deploying_again_finds_the_live_server(ws, served, model):
 def test_a_killed_server_is_started_again_at_its_address_with_its_token(ws, served, model, rows):
     before = served.predict(rows)
     os.kill(served.pid, signal.SIGKILL)
-    served.process.wait()
+    started[served.pid].wait()
     with pytest.raises(ServerFailed, match=r"does not answer .*; call mill.deploy again to restart it"):
         served.predict(rows)
     again = deploying.deploy(ws, model, name="late", lifetime="parent")
@@ -98,7 +99,7 @@ def test_stop_ends_the_process_and_twice_is_no_error(ws, served):
 
 def test_a_server_found_again_can_be_stopped(ws, served):
     deploying.connect(ws, "late").stop()
-    assert served.process.wait(5) is not None
+    assert not deploying.process_runs(served.pid)
 
 
 def test_the_token_is_for_the_owner_only(ws, served):

@@ -31,6 +31,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 MAX_BYTES = 16 * 1024 * 1024
+MAX_DRAINED_BYTES = 4 * MAX_BYTES
 INLINE_ROWS = 64  # more rows than that are scored in a thread, so that small requests need not wait behind them
 JSON_TYPE = b"application/json"
 PUBLIC = {"/healthz", "/readyz"}
@@ -160,18 +161,20 @@ def _header(scope: Scope, name: bytes) -> bytes:
 async def _body(scope: Scope, receive: Receive) -> bytes:
     too_big = f"the body is larger than {MAX_BYTES // 1024 // 1024} MiB; send several requests"
     announced = _header(scope, b"content-length")
-    if announced.isdigit() and int(announced) > MAX_BYTES:
-        raise Wrong(413, too_big)
     parts: list[bytes] = []
     size = 0
+    # A body that is too big is read on and thrown away for a while: closing at once would reset the connection, and
+    # the sender would never see why.
+    limit = MAX_BYTES if not (announced.isdigit() and int(announced) > MAX_BYTES) else 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise Wrong(400, "the request ended early")
         part = message.get("body", b"")
         size += len(part)
-        if size > MAX_BYTES:
+        if size <= limit:
+            parts.append(part)
+        if size > MAX_DRAINED_BYTES or (size > limit and not message.get("more_body", False)):
             raise Wrong(413, too_big)
-        parts.append(part)
         if not message.get("more_body", False):
             return b"".join(parts)

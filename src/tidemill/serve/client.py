@@ -32,6 +32,43 @@ class Answer:
     revision: int
 
 
+class _Kept:
+    """The connections of one Served; closed with it at the latest."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._client: httpx.Client | None = None
+
+    def client(self, url: str, token: str) -> httpx.Client:
+        """The one client, made at first use."""
+        import httpx
+
+        with self._lock:
+            if self._client is None:
+                self._client = httpx.Client(
+                    base_url=url,
+                    headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+                    timeout=TIMEOUT_S,
+                    trust_env=False,  # a proxy of the environment must not see the token
+                )
+            return self._client
+
+    def close(self) -> None:
+        """Let go of the connections; the next use makes new ones."""
+        with self._lock:
+            if self._client is not None:
+                self._client.close()
+                self._client = None
+
+    def __del__(self) -> None:
+        self.close()
+
+
+# Servers that this process started: kept until they are stopped, so that one with lifetime "parent" ends with the
+# process and not with the variable that held it.
+started: dict[int, subprocess.Popen[bytes]] = {}
+
+
 @dataclass(frozen=True, slots=True)
 class Served:
     """A live server of a deployment. Its methods may be called from any thread."""
@@ -41,8 +78,7 @@ class Served:
     token: str = field(repr=False)
     pid: int
     root: Path = field(repr=False)
-    process: subprocess.Popen[bytes] | None = field(default=None, repr=False, compare=False)
-    _clients: list[Any] = field(default_factory=list, repr=False, compare=False)
+    _kept: _Kept = field(default_factory=lambda: _Kept(), repr=False, compare=False)
 
     def predict(
         self,
@@ -101,13 +137,13 @@ class Served:
             self._signal(signal.SIGKILL)
             if not self._gone(STOP_S):
                 raise ServerFailed(f"process {self.pid} of {self.name!r} does not end; look at it with ps {self.pid}")
-        if self.process is not None and self.process.stdin is not None:
-            self.process.stdin.close()
+        process = started.pop(self.pid, None)
+        if process is not None and process.stdin is not None:
+            process.stdin.close()
 
     def close(self) -> None:
         """Let go of the connections; the server goes on."""
-        while self._clients:
-            self._clients.pop().close()
+        self._kept.close()
 
     def _signal(self, number: int) -> None:
         if not self._gone(0):
@@ -119,8 +155,9 @@ class Served:
     def _gone(self, wait_s: float) -> bool:
         until = time.monotonic() + wait_s
         while True:
-            if self.process is not None:
-                gone = self.process.poll() is not None
+            process = started.get(self.pid)
+            if process is not None:
+                gone = process.poll() is not None
             else:
                 from tidemill.serve.server import read_state
 
@@ -131,20 +168,7 @@ class Served:
             time.sleep(0.02)
 
     def _client(self) -> httpx.Client:
-        with _lock:
-            if not self._clients:
-                import httpx
-
-                self._clients.append(
-                    httpx.Client(
-                        base_url=self.url,
-                        headers={"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"},
-                        timeout=TIMEOUT_S,
-                        trust_env=False,  # a proxy of the environment must not see the token
-                    )
-                )
-            client: httpx.Client = self._clients[0]
-            return client
+        return self._kept.client(self.url, self.token)
 
     def _call(self, method: str, path: str, body: Any) -> dict[str, Any]:
         found: dict[str, Any] = self._send(method, path, body).json()
@@ -192,9 +216,6 @@ class Served:
             f"the server of {self.name!r} at {self.url} does not answer ({error}); call mill.deploy again to restart "
             f"it, its log is {self.root / 'logs' / f'{self.name}.log'}"
         )
-
-
-_lock = threading.Lock()
 
 
 def _said(answer: httpx.Response) -> tuple[str, str]:

@@ -22,7 +22,7 @@ from tidemill.core.recording import recorded
 from tidemill.core.types import Artifact, Deployment, Event, ModelVersion, Query, Traffic
 from tidemill.core.workspace import Workspace
 from tidemill.serve import packages
-from tidemill.serve.client import Answer, Served, process_runs
+from tidemill.serve.client import Answer, Served, process_runs, started
 from tidemill.serve.lineup import last_traffic, revision
 from tidemill.serve.registry import ALL, require_name
 from tidemill.serve.server import FAILURE, listen, read_state, state_path
@@ -228,15 +228,20 @@ def _spawn(ws: Workspace, name: str, *, port: int, host: str, lifetime: Lifetime
     until = time.monotonic() + START_S
     while time.monotonic() < until:
         if process.poll() is not None:
+            if process.stdin is not None:
+                process.stdin.close()
             raise _failure(name, log_path, began, process.returncode)
         state = read_state(ws.root, name)
         if state is not None and state["pid"] == process.pid:
-            served = Served(name, state["url"], state["token"], process.pid, ws.root, process)
+            served = Served(name, state["url"], state["token"], process.pid, ws.root)
             if served.is_alive():
+                started[process.pid] = process
                 return served
         time.sleep(0.02)
     process.kill()
     process.wait()
+    if process.stdin is not None:
+        process.stdin.close()
     raise ServerFailed(f"the server of {name!r} was not ready after {START_S:g} s; its log is {log_path}")
 
 
