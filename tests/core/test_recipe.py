@@ -94,6 +94,15 @@ def test_a_step_sees_what_the_steps_before_it_made() -> None:
     assert r.feature_names(fitted) == ("x",)
 
 
+def test_a_step_may_name_what_another_made() -> None:
+    recipe = r.recipe(r.dates("t", parts=("hour",)), r.ordinal("c"), r.scale("t.hour", "c"))
+    frame = pl.DataFrame({"t": [datetime(2013, 1, 1, 0), datetime(2013, 1, 1, 2)], "c": ["u", "v"]})
+    fitted = r.fit(recipe, frame)
+    np.testing.assert_allclose(r.batch(fitted, frame), [[-1, -1], [1, 1]])
+    assert [r.row(fitted)(row) for row in frame.to_dicts()] == [[-1, -1], [1, 1]]
+    assert r.needs(fitted) == {"t": "time", "c": "text"}
+
+
 def test_features_stand_in_the_order_of_the_steps() -> None:
     frame = pl.DataFrame({"a": [1.0, 2.0], "c": ["u", "v"], "t": [datetime(2013, 1, 1)] * 2})
     recipe = r.recipe(r.one_hot("c"), r.keep("a"), r.dates("t", parts=("month",)))

@@ -33,23 +33,28 @@ def recipe(*steps: Step) -> Recipe:
 
 
 def fit(recipe: Recipe, frame: pl.DataFrame | pl.LazyFrame) -> Recipe:
-    """The recipe with its state learned from these rows. Raises UnknownColumn, WrongType, NotEnoughRows."""
-    import polars as pl
+    """The recipe with its state learned from these rows. Raises UnknownColumn, WrongType, NotEnoughRows.
 
-    columns = list(dict.fromkeys(column for step in recipe.steps for column in step.columns))
+    A step may name raw columns and those that steps before it made ("local.hour").
+    """
+    named = list(dict.fromkeys(column for step in recipe.steps for column in step.columns))
     have = frame.collect_schema().names()
-    made: list[str] = []
-    require_columns(columns, have, where="the rows for the recipe")
-    rows = frame.lazy().select(columns).collect()
-    if rows.height == 0:
+    rows = frame.lazy().select(column for column in named if column in have).collect()
+    if rows.height == 0 and rows.width:
         raise NotEnoughRows("a recipe cannot be fitted on no rows; give it the training rows")
     textual = {column for step in recipe.steps if step.operation in CATEGORICAL for column in step.columns}
-    needs: dict[str, Kind] = {column: _kind(rows[column], column, textual) for column in columns}
-    work, kinds = {column: _values(rows[column], needs[column]) for column in columns}, dict(needs)
+    needs: dict[str, Kind] = {}
+    work: dict[str, Values] = {}
+    kinds: dict[str, Kind] = {}
+    made: list[str] = []
     steps = []
     for step in recipe.steps:
         states: list[State] = []
         for column in step.columns:
+            if column not in work:
+                require_columns([column], rows.columns or have, where="the rows for the recipe")
+                needs[column] = kinds[column] = _kind(rows[column], column, textual)
+                work[column] = _values(rows[column], needs[column])
             _check(step, column, kinds)
             states.append(operation(step.operation).learn(work[column], kinds[column], step.options))
         fitted = replace(step, states=tuple(states))
@@ -58,7 +63,6 @@ def fit(recipe: Recipe, frame: pl.DataFrame | pl.LazyFrame) -> Recipe:
     for name in made:
         if kinds[name] not in ("number", "bool"):
             raise WrongType(f"feature {name!r} is {kinds[name]}; make it numbers with one_hot, ordinal or dates")
-    assert isinstance(rows, pl.DataFrame)
     return Recipe(tuple(steps), needs)
 
 
