@@ -133,8 +133,9 @@ def weather(since: datetime, until: datetime) -> pl.DataFrame:
 
 
 def planes() -> pl.DataFrame:
-    """Year of make and seats of each plane."""
-    return _csv("planes.csv").select("tailnum", made=pl.col("year"), seats=pl.col("seats"))
+    """Year of make and seats of each plane, as registered when the year began."""
+    known = pl.datetime(2013, 1, 1, time_unit="us", time_zone="UTC")
+    return _csv("planes.csv").select("tailnum", made="year", seats="seats", known=known)
 
 
 def departures(since: datetime, until: datetime) -> pl.DataFrame:

@@ -20,6 +20,8 @@ _WHERE = {
     "DatasetVersion": "core.types",
     "Deployment": "core.types",
     "Event": "core.types",
+    "Loop": "project",
+    "Monitor": "watch.monitor",
     "Matrix": "core.types",
     "ModelVersion": "core.types",
     "Project": "project",
@@ -27,6 +29,7 @@ _WHERE = {
     "Run": "core.types",
     "TidemillError": "core.errors",
     "Trail": "core.types",
+    "better": "improve.loop",
     "between": "core.checks",
     "choice": "train.ranges",
     "dates": "core.recipe",
@@ -57,13 +60,16 @@ __all__ = [
     "DatasetVersion",
     "Deployment",
     "Event",
+    "Loop",
     "Matrix",
     "ModelVersion",
+    "Monitor",
     "Project",
     "Rows",
     "Run",
     "TidemillError",
     "Trail",
+    "better",
     "between",
     "choice",
     "dates",
@@ -104,9 +110,11 @@ if TYPE_CHECKING:
         Trail,
     )
     from tidemill.data.rows import Rows
+    from tidemill.improve.loop import better
     from tidemill.prepare.cleaning import drop_duplicates, drop_where_null, fill_from, null_outside
-    from tidemill.project import Project, open
+    from tidemill.project import Loop, Project, open
     from tidemill.train.ranges import choice, floats, ints, log
+    from tidemill.watch.monitor import Monitor
 
 
 def __getattr__(name: str) -> Any:

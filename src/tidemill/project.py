@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from tidemill.core.errors import BadInput, NotFound
 from tidemill.core.ids import parse_time
@@ -21,8 +21,12 @@ if TYPE_CHECKING:
 
     from tidemill.core.recipe import Recipe
     from tidemill.data.rows import Rows
+    from tidemill.improve.loop import Better, Decision, LoopSpec
+    from tidemill.prepare.labels import Answer, Task
     from tidemill.serve.deploy import Served
     from tidemill.train.fit import Fitted
+    from tidemill.watch.alerts import Raised
+    from tidemill.watch.monitor import Monitor
 
 Fit = Callable[..., Any]  # Any: an estimator of whichever library the user chose
 Build = Callable[["Project"], ModelVersion]
@@ -94,6 +98,24 @@ class Project:
         from tidemill.data import datasets, rows
 
         return rows.rows(self.ws, datasets.get(self.ws, name, version))
+
+    def newest_datasets(self) -> list[DatasetVersion]:
+        """The newest version of each dataset."""
+        from tidemill.data import datasets
+
+        return [datasets.get(self.ws, name) for name in datasets.names(self.ws)]
+
+    def dataset_log(self, name: str) -> list[DatasetVersion]:
+        """All versions, newest first."""
+        from tidemill.data import datasets
+
+        return datasets.log(self.ws, name)
+
+    def dataset_diff(self, name: str, old: int, new: int) -> dict[str, Any]:
+        """What differs between two versions: columns, and the keys of added, removed and changed rows."""
+        from tidemill.data import datasets
+
+        return datasets.diff(self.ws, name, old, new)
 
     def datasets(self) -> list[str]:
         """The names of all datasets."""
@@ -188,6 +210,18 @@ class Project:
 
         return registry.get(self.ws, name, version)
 
+    def models(self, name: str | None = None) -> list[ModelVersion]:
+        """All registered versions, newest first."""
+        from tidemill.serve import registry
+
+        return registry.models(self.ws, name)
+
+    def card(self, model: ModelVersion) -> str:
+        """The model card, Markdown."""
+        from tidemill.serve import packages
+
+        return packages.card(self.ws, model.package)
+
     def find_model(self, name: str, version: int | str | None = None) -> ModelVersion | None:
         """The same, or None where there is none."""
         try:
@@ -200,6 +234,12 @@ class Project:
         from tidemill.serve import packages
 
         return packages.load(self.ws, model.package).score(rows.to_dicts())
+
+    def scores(self, truth: Any, p: Any) -> dict[str, float]:
+        """AUC, log loss, Brier score, accuracy and calibration error of probabilities p with truths 0/1, shapes (n,)."""
+        from tidemill.core.scores import all_scores
+
+        return all_scores(truth, p)
 
     def build(self, build: Build, *, name: str) -> ModelVersion:
         """Run `build(self)`, or return what it made before from the same code, data versions and time."""
@@ -235,6 +275,18 @@ class Project:
 
         return deploy.deploy(self.ws, model, name=name or model.name, port=port, host=self.ws.settings.host)
 
+    def deployments(self) -> list[dict[str, Any]]:
+        """All deployments with their traffic, as JSON values."""
+        from tidemill.improve import standing
+
+        return standing.deployments(self.ws)
+
+    def deployment(self, name: str) -> dict[str, Any]:
+        """A deployment's traffic, performance month by month, and what the loop decided, as JSON values."""
+        from tidemill.improve import standing
+
+        return standing.deployment(self.ws, name)
+
     def predictions(self, deployment: str, *, since: datetime | None = None, until: datetime | None = None) -> Any:
         """The logged predictions of a deployment as a Polars frame."""
         from tidemill.watch import log
@@ -253,6 +305,60 @@ class Project:
 
         truth.add_truth(self.ws, deployment, rows)
 
+    def improve(
+        self,
+        build: Build,
+        *,
+        on: str,
+        when: Monitor | None = None,
+        promote: Better | None = None,
+        approve: Literal["auto", "human"] = "auto",
+    ) -> Loop:
+        """The loop that keeps deployment `on` good: rebuilds when its watch says so, promotes what is better."""
+        from tidemill.improve.loop import Better, LoopSpec
+        from tidemill.watch.monitor import Monitor
+
+        spec = LoopSpec(
+            deployment=on,
+            build=lambda now: self.at(now).build(build, name=on),
+            monitor=when or Monitor(on),
+            promote=promote or Better(),
+            approve=approve,
+        )
+        return Loop(self, spec)
+
+    # ------------------------------------------------------------------------------------------------ labels and alerts
+
+    def next_label(self, queue: str) -> Task | None:
+        """Lease the next open task of a review queue, or None."""
+        from tidemill.prepare import labels
+
+        return labels.next_task(self.ws, queue, self.ws.settings.who)
+
+    def answer_label(self, queue: str, task_id: str, value: Any) -> Answer:
+        """Answer a task of a review queue; answers are appended."""
+        from tidemill.prepare import labels
+
+        return labels.answer(self.ws, queue, task_id, value, self.ws.settings.who)
+
+    def label_progress(self, queue: str) -> dict[str, Any]:
+        """How far a review queue is."""
+        from tidemill.prepare import labels
+
+        return asdict(labels.progress(self.ws, queue))
+
+    def alerts(self, deployment: str | None = None) -> list[Raised]:
+        """All alerts, oldest first."""
+        from tidemill.watch import alerts
+
+        return alerts.alerts(self.ws, deployment)
+
+    def acknowledge(self, alert_id: str, *, note: str = "") -> Raised:
+        """Say that an alert was seen, and by whom."""
+        from tidemill.watch import alerts
+
+        return alerts.acknowledge(self.ws, alert_id, who=self.ws.settings.who, note=note)
+
     # ------------------------------------------------------------------------------------------------ runs and lineage
 
     @contextmanager
@@ -269,6 +375,12 @@ class Project:
 
         return runs.find(self.ws, kind=kind, name=name, limit=limit)
 
+    def describe_run(self, run_id: str) -> dict[str, Any]:
+        """A run with the artifacts that it read and made, as JSON values."""
+        from tidemill.track import runs
+
+        return runs.describe(self.ws, run_id)
+
     def get(self, node_id: str) -> Run | Artifact:
         """The run or artifact of that id, or of its first 8 digits or more."""
         return self.ws.graph.get(node_id)
@@ -281,6 +393,30 @@ class Project:
         raise NotFound(
             f"no {kind} {name!r}" + (f" version {version}" if version else "") + "; see `tidemill runs list`"
         )
+
+    def prediction(self, prediction_id: str) -> dict[str, Any]:
+        """All behind one answer: deployment, model, runs, dataset versions, row ids, code, as a tree."""
+        from tidemill.improve import lineage
+
+        return lineage.prediction_trace(self.ws, prediction_id)
+
+    def row_impact(self, dataset: str, key: str) -> dict[str, Any]:
+        """What one row touched: dataset versions, models trained on it, answers about it."""
+        from tidemill.improve import lineage
+
+        return lineage.row_impact(self.ws, dataset, key)
+
+    def tree(self, trail: Trail) -> dict[str, Any]:
+        """A trail as nested mappings."""
+        from tidemill.improve import lineage
+
+        return lineage.tree(trail)
+
+    def tree_lines(self, tree: Mapping[str, Any]) -> list[str]:
+        """That as indented lines."""
+        from tidemill.improve import lineage
+
+        return lineage.lines(tree)
 
     def trace(self, what: str) -> Trail:
         """All that an artifact, run or prediction came from, down to imports. what: an id."""
@@ -306,6 +442,32 @@ class Project:
         except NotFound:
             prediction = log.find(self.ws, what)
             return Deployment(self.artifact("deployment", prediction.deployment, prediction.revision)).id
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """The improvement loop of one deployment; `tick` it at the end of each day."""
+
+    project: Project
+    spec: LoopSpec
+
+    def tick(self, now: datetime) -> list[Decision]:
+        """Take in what was answered and proved until `now`, check the day, take at most one step; idempotent."""
+        from tidemill.improve import loop
+
+        return loop.tick(self.project.ws, self.spec, now)
+
+    def ticked(self, now: datetime) -> bool:
+        """Whether the tick of that moment is done."""
+        from tidemill.improve import loop
+
+        return loop.ticked(self.project.ws, self.spec.deployment, now)
+
+    def decisions(self) -> list[Decision]:
+        """All that it decided, oldest first."""
+        from tidemill.improve import loop
+
+        return loop.decisions(self.project.ws, self.spec.deployment)
 
 
 def _time_of(rows: Rows) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from tidemill.core import profile
 from tidemill.core.errors import NotEnoughRows
+from tidemill.core.ids import iso
 from tidemill.core.recording import done_before, key_of, outputs_of, recorded
 from tidemill.core.rowhash import as_text, rows_digest
 from tidemill.core.scores import all_scores, calibration
@@ -109,6 +111,7 @@ def register_fitted(
         "metrics": found["metrics"],
         "target": fitted.target,
         "data_time": fitted.data_time,
+        "test_from": iso(_earliest(test, fitted.time)),
         "train_rows": int(fitted.rows.meta["rows"]),
         "run": fitted.run,
     }
@@ -119,3 +122,9 @@ def register_fitted(
         ("evaluation", report),
     ]
     return registry.register(ws, name, package=package, meta=meta, inputs=made_of)
+
+
+def _earliest(rows: pl.DataFrame, column: str) -> datetime:
+    found = rows[column].min()
+    assert isinstance(found, datetime)
+    return found

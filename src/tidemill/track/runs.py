@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from typing import Any
 
 from tidemill.core.errors import NotFound
+from tidemill.core.ids import iso
 from tidemill.core.recording import Recorder, recorded
 from tidemill.core.types import Artifact, Query, Run, View
 from tidemill.core.workspace import Workspace
@@ -39,6 +41,24 @@ def get(ws: Workspace, run_id: str) -> Run:
     if not isinstance(found, Run):
         raise NotFound(f"{run_id!r} is the artifact {found.label}, no run; see `tidemill trace {run_id}`")
     return found
+
+
+def describe(ws: Workspace, run_id: str) -> dict[str, Any]:
+    """A run and the artifacts that it read and made, as JSON values."""
+    found = get(ws, run_id)
+    artifacts = []
+    for edge in ws.graph.edges([found.id]):
+        artifact = ws.graph.get(edge.artifact_id)
+        if isinstance(artifact, Artifact):
+            artifacts.append({"role": edge.role, "slot": edge.slot, "label": artifact.label, "id": artifact.id})
+    value = {spec.name: getattr(found, spec.name) for spec in fields(Run)}
+    value |= {"started_at": iso(found.started_at), "ended_at": None if found.ended_at is None else iso(found.ended_at)}
+    value |= {name: dict(value[name]) for name in ("params", "metrics", "tags")}
+    points = [
+        {"key": point.key, "step": point.step, "at": iso(point.at), "value": point.value}
+        for point in ws.graph.series(found.id)
+    ]
+    return {**value, "duration_s": found.duration_s, "artifacts": artifacts, "series": points}
 
 
 def compare(runs: Sequence[Run]) -> list[dict[str, Any]]:

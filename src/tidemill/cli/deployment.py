@@ -1,0 +1,40 @@
+"""`tidemill deployment`."""
+
+from __future__ import annotations
+
+import click
+
+from tidemill.cli.show import as_json, project, show, table
+
+
+@click.group()
+def deployment() -> None:
+    """Who answers, and how well."""
+
+
+@deployment.command("list")
+@as_json
+@click.pass_context
+def list_(ctx: click.Context, json_: bool) -> None:
+    """All deployments with their traffic."""
+    rows = project(ctx).deployments()
+    columns = {"name": "deployment", "revisions": "revisions", "champion": "champion", "canary": "canary"}
+    columns |= {"share": "share", "shadow": "shadow"}
+    show(rows, json_=json_, people=lambda: table(rows, columns), then="tidemill deployment show NAME")
+
+
+@deployment.command("show")
+@click.argument("name")
+@as_json
+@click.pass_context
+def show_(ctx: click.Context, name: str, json_: bool) -> None:
+    """Performance month by month, and what the loop decided."""
+    value = project(ctx).deployment(name)
+
+    def people() -> None:
+        columns = {"period": "month", "n": "rows", "auc": "AUC", "log_loss": "log loss", "brier": "Brier"}
+        table(value["performance"], columns)
+        click.echo()
+        table(value["decisions"], {"at": "at", "kind": "decision", "text": "why"})
+
+    show(value, json_=json_, people=people, then="tidemill alerts list")

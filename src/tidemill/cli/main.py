@@ -1,0 +1,85 @@
+"""`tidemill`: the entry point. Verbs are loaded when they are called, so that `tidemill --version` stays quick."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+
+import click
+
+from tidemill import __version__
+from tidemill.core.errors import TidemillError
+
+# verb: (module, the line in the help)
+VERBS = {
+    "demo": ("demo", "A real year of flights through all eight phases."),
+    "up": ("up", "Serve the workspace's pages and API on this machine."),
+    "doctor": ("doctor", "Whether this machine and this workspace are in order."),
+    "config": ("config", "Settings and where they come from."),
+    "dataset": ("dataset", "Datasets and their versions."),
+    "runs": ("runs", "Everything that ever ran."),
+    "model": ("model", "Registered models."),
+    "deployment": ("deployment", "Who answers, and how well."),
+    "prediction": ("prediction", "One answer and all behind it."),
+    "alerts": ("alerts", "What the monitors saw."),
+    "label": ("label", "Labels that wait for a person."),
+    "trace": ("lineage", "All that a thing came from."),
+    "impact": ("lineage", "All that came from a thing."),
+    "audit": ("audit", "The append-only log: verify it, read it."),
+}
+
+
+class _Verbs(click.Group):
+    """A group that imports a verb's module when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in VERBS:
+            return None
+        command: click.Command = getattr(import_module(f"tidemill.cli.{VERBS[cmd_name][0]}"), cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """The list from the table above: the help loads no verb."""
+        with formatter.section("Verbs"):
+            formatter.write_dl([(verb, line) for verb, (_, line) in VERBS.items()])
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="tidemill")
+@click.option("--workspace", "-w", help="Folder or postgresql:// address of the workspace.")
+@click.option("--store", help="Where bytes go: a folder or s3://bucket/prefix.")
+@click.option("--log-level", help="debug, info, warning or error.")
+@click.pass_context
+def cli(ctx: click.Context, workspace: str | None, store: str | None, log_level: str | None) -> None:
+    """Tidemill: the whole machine-learning lifecycle in one package."""
+    ctx.obj = {"workspace": workspace, "store": store, "log_level": log_level}
+
+
+def main() -> None:
+    """Run a verb; errors of ours become one clear message and their exit code (1 no, 2 asked wrongly)."""
+    debug = bool(os.environ.get("TIDEMILL_DEBUG"))
+    try:
+        cli.main(standalone_mode=False)
+    except click.exceptions.Abort:
+        click.echo("stopped", err=True)
+        sys.exit(1)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except BrokenPipeError:  # the reader (head, less) went away
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except TidemillError as error:
+        if debug:
+            raise
+        click.echo(f"tidemill: {error}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        click.echo("stopped", err=True)
+        sys.exit(130)
