@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -23,6 +24,8 @@ def demo(ctx: click.Context, json_: bool, months: int, port: int) -> None:
     """A real year of flights through all eight phases; killed and called again, it goes on where it was."""
     chosen = settings(ctx)
     workspace = chosen.workspace if "workspace" in chosen.origins else "departures.mill"
+    # Fits share the cores with the model server: threads of OpenMP that spin while they wait would slow both.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     path = _find()
     sys.path.insert(0, str(path.parent))
     spec = spec_from_file_location("departures", path)
