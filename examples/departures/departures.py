@@ -1,11 +1,7 @@
 """Will a flight out of New York arrive 15 or more minutes late? Asked at its scheduled departure, all through 2013.
 
-    tidemill demo            (or: python examples/departures/departures.py --workspace departures.mill)
-
-A flight that is cancelled or diverted counts as late: whoever waits at the destination waits all the same.
+Run it as `tidemill demo`. A cancelled or diverted flight counts as late: whoever waits at its destination waits as well.
 """
-
-from __future__ import annotations
 
 import sys
 from datetime import timedelta
@@ -16,18 +12,18 @@ from typing import Annotated
 import tidemill as tm
 
 sys.path.insert(0, str(Path(__file__).parent))
-import replay
+import replay  # noqa: E402  the year, played back: imports month by month, requests, landings, the final tables
 
 HOUR = timedelta(hours=1)
 STATE = ["airport_delay", "airport_late", "airport_departures", "overdue"]
+WEATHER = ["temp", "humid", "wind_speed", "precip", "pressure", "visib"]
 RECIPE = tm.recipe(
     tm.one_hot("origin", "carrier"),
     tm.ordinal("dest"),
     tm.dates("local", parts=("minute_of_day", "weekday")),
-    tm.fill("temp", "humid", "wind_speed", "precip", "pressure", "visib", "made", "seats", how="median"),
-    tm.fill(*STATE, "carrier_delay", "plane_delay", how="median"),
-    tm.scale("distance", "planned_min", "temp", "humid", "wind_speed", "pressure", "made", "seats"),
-    tm.scale("precip", "visib", *STATE, "carrier_delay", "plane_delay", "dest", "local.minute_of_day", "local.weekday"),
+    tm.fill(*WEATHER, *STATE, "made", "seats", "carrier_delay", "plane_delay", how="median"),
+    tm.scale("distance", "planned_min", *WEATHER, *STATE, "made", "seats", "carrier_delay", "plane_delay"),
+    tm.scale("dest", "local.minute_of_day", "local.weekday"),
 )
 
 
@@ -37,11 +33,9 @@ def boosting(
     leaves: Annotated[int, tm.ints(8, 48)] = 31,
     rounds: Annotated[int, tm.ints(60, 160)] = 120,
 ) -> object:
-    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.ensemble import HistGradientBoostingClassifier as Boosting
 
-    model = HistGradientBoostingClassifier(
-        learning_rate=rate, max_leaf_nodes=leaves, max_iter=rounds, early_stopping=False, random_state=0
-    )
+    model = Boosting(learning_rate=rate, max_leaf_nodes=leaves, max_iter=rounds, early_stopping=False, random_state=0)
     return model.fit(train.X, train.y)
 
 
@@ -54,21 +48,17 @@ def linear(train: tm.Matrix, strength: Annotated[float, tm.log(0.001, 10)] = 0.1
 def forest(train: tm.Matrix, depth: Annotated[int, tm.ints(6, 12)] = 10) -> object:
     from sklearn.ensemble import ExtraTreesClassifier
 
-    trees = ExtraTreesClassifier(60, max_depth=depth, min_samples_leaf=20, n_jobs=2, random_state=0)
-    return trees.fit(train.X, train.y)
+    return ExtraTreesClassifier(60, max_depth=depth, min_samples_leaf=20, random_state=0).fit(train.X, train.y)
 
 
 def rows(mill: tm.Project) -> tm.Rows:
     """Each flight as it looked at its scheduled departure: never a value that was not known yet."""
     seen = mill.dataset("departures")
-    return (
-        mill.dataset("flights")
-        .as_of(mill.dataset("weather"), by="origin", within=3 * HOUR)
-        .as_of(mill.dataset("planes"), by="tailnum")
-        .as_of(seen, by="origin", columns=STATE, within=3 * HOUR)
-        .as_of(seen, by=["origin", "carrier"], columns=["carrier_delay"], within=3 * HOUR)
-        .as_of(seen, by="tailnum", columns=["plane_delay"], within=24 * HOUR)
-    )
+    planned = mill.dataset("flights").as_of(mill.dataset("planes"), by="tailnum")
+    outside = planned.as_of(mill.dataset("weather"), by="origin", within=3 * HOUR)
+    airport = outside.as_of(seen, by="origin", columns=STATE, within=3 * HOUR)
+    carrier = airport.as_of(seen, by=["origin", "carrier"], columns=["carrier_delay"], within=3 * HOUR)
+    return carrier.as_of(seen, by="tailnum", columns=["plane_delay"], within=24 * HOUR)
 
 
 def build(mill: tm.Project, hold_out: timedelta = timedelta(days=14), name: str = "departures") -> tm.ModelVersion:

@@ -236,7 +236,7 @@ class Project:
         return packages.load(self.ws, model.package).score(rows.to_dicts())
 
     def scores(self, truth: Any, p: Any) -> dict[str, float]:
-        """AUC, log loss, Brier score, accuracy and calibration error of probabilities p with truths 0/1, shapes (n,)."""
+        """AUC, log loss, Brier, accuracy and calibration error of probabilities p with truths 0/1, shapes (n,)."""
         from tidemill.core.scores import all_scores
 
         return all_scores(truth, p)

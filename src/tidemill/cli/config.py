@@ -21,7 +21,7 @@ def show_(ctx: click.Context, origin: bool, json_: bool) -> None:
     """All settings with their values."""
     found = settings(ctx)
     rows = [
-        {"setting": name, "value": getattr(found, name)}
+        {"setting": name, "value": str(getattr(found, name))}
         | ({"origin": found.origins.get(name, "default")} if origin else {})
         for name in Settings.names()
     ]

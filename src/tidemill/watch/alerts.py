@@ -18,7 +18,7 @@ SHORT = 12
 
 @dataclass(frozen=True, slots=True)
 class Raised:
-    """An alert as it stands: `id` names it, `acknowledged` says who has seen it, if anybody, and `note` what he said."""
+    """An alert as it stands: `id` names it, `acknowledged` says who has seen it, if anybody, `note` what they said."""
 
     id: str
     seq: int

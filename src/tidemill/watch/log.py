@@ -161,7 +161,7 @@ def find(ws: Workspace, prediction_id: str) -> Prediction:
             row = min(rows, key=lambda one: (one["role"] == "shadow", one["logged_at"]))
             return _prediction(deployment, row)
     raise NotFound(
-        f"no prediction {prediction_id!r} in the log of any deployment; give the whole id of 32 digits that the answer had"
+        f"no prediction {prediction_id!r} in any deployment's log; give the whole id of 32 digits that the answer had"
     )
 
 

@@ -205,7 +205,7 @@ _counted: dict[tuple[str, str, date, int, str], Counts] = {}
 
 
 def _day_counts(ws: Workspace, deployment: str, day: date, rows: int, bins: Bins, bins_name: str) -> Counts:
-    """The day's inputs over the bins; kept in this process, since a window of seven days asks for each day seven times."""
+    """The day's inputs over the bins; kept in this process, since a window of seven days asks for a day seven times."""
     name = (ws.url, deployment, day, rows, bins_name)
     if name not in _counted:
         begin = datetime.combine(day, time(), UTC)

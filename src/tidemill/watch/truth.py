@@ -184,5 +184,5 @@ def _meta(pinned: Pinned, rows: pl.DataFrame) -> dict[str, Any]:
 def _empty() -> pl.DataFrame:
     import polars as pl
 
-    kinds = {"by": pl.String, "ref": pl.String, "value": pl.Float64, "known_time": pl.Datetime("us", "UTC")}
-    return pl.DataFrame(schema=kinds)
+    known = pl.Datetime("us", "UTC")
+    return pl.DataFrame(schema={"by": pl.String(), "ref": pl.String(), "value": pl.Float64(), "known_time": known})
