@@ -47,7 +47,7 @@ class Graph(Protocol):
         ...
 
     def find(self, query: Query) -> list[Run] | list[Artifact]:
-        """All that match, newest first."""
+        """All that match, newest first: by id; artifacts of one exact kind and name by version."""
         ...
 
     def edges(self, node_ids: Sequence[str]) -> list[Edge]:
@@ -66,7 +66,7 @@ class Graph(Protocol):
         ...
 
     def series(self, run_id: str, key: str | None = None) -> list[Point]:
-        """A run's metric points, by key, step, time."""
+        """A run's metric points, by key, step, time, value (NaN last)."""
         ...
 
     def record(

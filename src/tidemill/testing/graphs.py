@@ -258,7 +258,7 @@ class LogSuite:
 
     def test_points_keep_every_float(self, graph: Graph) -> None:
         run = graph.put_run(a_run())
-        values = [0.1 + 0.2, math.inf, -math.inf, 5e-324, 1.7976931348623157e308, -3.0]
+        values = [0.1 + 0.2, math.inf, -math.inf, 5e-324, 1.7976931348623157e308, -3.0, -0.0]
         graph.log(run.id, [Point("x", value, step, AT) for step, value in enumerate(values)])
         for _ in range(2):
             graph.log(run.id, [Point("y", math.nan, 0, AT)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -177,7 +178,7 @@ class MemoryGraph:
         """A run's metric points."""
         with self._lock:
             rows = [row for row in self._points.values() if row["run_id"] == run_id and key in (None, row["key"])]
-        rows.sort(key=lambda row: (row["key"], row["step"], row["at"]))
+        rows.sort(key=lambda row: (row["key"], row["step"], row["at"], math.isnan(row["value"]), row["value"]))
         return [Point(row["key"], row["value"], row["step"], parse_time(row["at"])) for row in rows]
 
     def events(

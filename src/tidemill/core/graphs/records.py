@@ -80,7 +80,8 @@ def edges_body(edges: Iterable[Edge]) -> dict[str, Any]:
 def point_row(run_id: str, point: Point) -> dict[str, Any]:
     """A metric point as a row of the table `points`, without its batch."""
     key = _text(point.key, f"a metric's key of run {run_id}")
-    return {"run_id": run_id, "key": key, "step": int(point.step), "at": iso(point.at), "value": float(point.value)}
+    value = float(point.value) + 0.0  # -0.0 becomes 0.0: SQLite forgets the sign, and the batch's digest would not
+    return {"run_id": run_id, "key": key, "step": int(point.step), "at": iso(point.at), "value": value}
 
 
 def points_body(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """The graph in one SQLite file: WAL, one writer at a time, BEGIN IMMEDIATE.
 
 A plain BEGIN that reads and then writes failed with "database is locked" in 75 % of concurrent transactions; BEGIN
-IMMEDIATE waits its turn. synchronous=NORMAL: in WAL mode a commit survives kill -9 of any process; only a power cut can
-lose the last commits, and it never tears the file (https://sqlite.org/pragma.html#pragma_synchronous).
+IMMEDIATE waits its turn. synchronous=FULL: a commit is on the disk when it returns, as the blobs and the prediction log
+that it speaks of are; NORMAL would survive kill -9, but not a power cut (https://sqlite.org/pragma.html). It costs one
+fsync: 0.6 ms a commit instead of 0.3 on an NVMe disk.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def open_graph(url: str) -> SqlGraph:
     def _connected(raw: Any, _: object) -> None:  # Any: the driver's connection
         raw.isolation_level = None  # we begin transactions ourselves
         _use_wal(raw)
-        raw.execute("PRAGMA synchronous=NORMAL")
+        raw.execute("PRAGMA synchronous=FULL")
 
     @sa.event.listens_for(engine, "begin")
     def _begun(link: sa.Connection) -> None:
