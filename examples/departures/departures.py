@@ -1,6 +1,6 @@
 """Will a flight out of New York arrive 15 or more minutes late? Asked at its scheduled departure, all through 2013.
 
-Run it as `tidemill demo`. A cancelled or diverted flight counts as late: whoever waits at its destination waits as well.
+Run it as `tidemill demo`. A cancelled or diverted flight counts as late: whoever waits at its end waits as well.
 """
 
 import sys
@@ -12,7 +12,7 @@ from typing import Annotated
 import tidemill as tm
 
 sys.path.insert(0, str(Path(__file__).parent))
-import replay  # noqa: E402  the year, played back: imports month by month, requests, landings, the final tables
+import replay
 
 HOUR = timedelta(hours=1)
 STATE = ["airport_delay", "airport_late", "airport_departures", "overdue"]

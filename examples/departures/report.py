@@ -1,4 +1,4 @@
-"""The demo's end: what each strategy was worth and what it cost, month by month; one prediction and one row followed."""
+"""The demo's end: what each strategy was worth and what it cost by month; one prediction and one row followed."""
 
 from __future__ import annotations
 

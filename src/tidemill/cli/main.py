@@ -63,7 +63,8 @@ def main() -> None:
     """Run a verb; errors of ours become one clear message and their exit code (1 no, 2 asked wrongly)."""
     debug = bool(os.environ.get("TIDEMILL_DEBUG"))
     try:
-        cli.main(standalone_mode=False)
+        code = cli.main(standalone_mode=False)  # an exit code where a verb asked for one
+        sys.exit(code if isinstance(code, int) else 0)
     except click.exceptions.Abort:
         click.echo("stopped", err=True)
         sys.exit(1)
