@@ -14,10 +14,8 @@ from tidemill.project import Project
 DAYS = 60  # days of the latency and drift table; the plot has all
 REPORTS = 1_000
 
-# What the loop's events are called, in the plain words of the plot's legend. A kind that is not here is no marker.
-MARKS = {"built": "rebuilt", "rebuilt": "rebuilt", "rebuild": "rebuilt", "trained": "rebuilt", "challenger": "rebuilt"}
-MARKS |= {"promoted": "promoted", "promote": "promoted", "rolled_back": "rolled back", "rollback": "rolled back"}
-MARKS |= {"rolled back": "rolled back", "rejected": "rejected", "reject": "rejected"}
+# The loop's decisions that the plot marks, in the plain words of its legend.
+MARKS = {"shadow": "rebuilt", "promoted": "promoted", "rolled back": "rolled back", "rejected": "rejected"}
 
 
 def deployments(project: Project) -> Shown:
@@ -140,44 +138,28 @@ def numbers_of(line: dict[str, Any]) -> dict[str, float | None]:
 def _marks(ws: Workspace, name: str, traffic: list[Event], revisions: dict[int, Deployment]) -> list[Shown]:
     """What happened when, in order of time: {at, what, text}.
 
-    From the loop's events, from changes of the champion in the traffic, and from the aliases of its models; the same
-    happening told by several of them (same day, same word) is one mark.
+    From the loop's decisions and from changes of the champion in the traffic (a person's, or the loop's own again); the
+    same happening told by both (same day, same word) is one mark.
     """
     found: list[Shown] = []
     for event in ws.graph.events(f"loop/{name}"):
-        what = MARKS.get(str(event.body.get("decision") or event.kind).lower()) or MARKS.get(event.kind.lower())
-        if what is not None:
-            text = str(event.body.get("text") or event.body.get("why") or event.kind)
-            found.append({"at": event_time(event), "what": what, "text": text, "seq": event.seq})
+        if event.kind in MARKS:
+            text = str(event.body.get("text") or event.kind)
+            found.append({"at": event_time(event), "what": MARKS[event.kind], "text": text})
     champion: int | None = None
-    seen: list[int] = []
+    seen: set[int] = set()
     for event in traffic:
         number = int(event.body["champion"])
         if number != champion:
             what = "deployed" if champion is None else "rolled back" if number in seen else "promoted"
-            label = _model_label(revisions.get(number))
-            text = str(event.body.get("why") or f"revision {number} ({label}) became champion")
-            found.append({"at": event_time(event), "what": what, "text": text, "seq": event.seq})
+            why = f": {event.body['why']}" if event.body.get("why") else ""
+            text = f"revision {number} ({_model_label(revisions.get(number))}) became champion{why}"
+            found.append({"at": event_time(event), "what": what, "text": text})
         champion = number
-        seen.append(number)
-    names = {str(each.artifact.meta.get("model_name")) for each in revisions.values()}
-    for event in ws.graph.events("model/*", kind="alias"):
-        model, _, alias = event.subject.removeprefix("model/").partition("@")
-        if model in names and alias == "champion":
-            text = str(event.body.get("why") or f"{model} champion is version {event.body['version']}")
-            what = "rolled back" if "roll" in text.lower() else "promoted"
-            found.append({"at": event_time(event), "what": what, "text": text, "seq": event.seq})
-    return _once(sorted(found, key=lambda mark: (mark["at"], mark["seq"])))
-
-
-def _once(marks: list[Shown]) -> list[Shown]:
+        seen.add(number)
     kept: dict[tuple[str, str], Shown] = {}
-    deployed = {mark["at"][:10] for mark in marks if mark["what"] == "deployed"}
-    for mark in marks:
-        day = mark["at"][:10]
-        if mark["what"] == "promoted" and day in deployed:  # the first champion: its alias says the same
-            continue
-        kept.setdefault((day, mark["what"]), mark)
+    for mark in sorted(found, key=lambda mark: str(mark["at"])):
+        kept.setdefault((mark["at"][:10], mark["what"]), mark)
     return list(kept.values())
 
 

@@ -37,7 +37,7 @@ def runs(
         "run",
         kind=kind or None,
         name=name or None,
-        status=status or None,  # type: ignore[arg-type]  # checked above
+        status=status or None,
         before=before or None,
         limit=limit + 1,
     )

@@ -1,0 +1,137 @@
+"""Who may call a route: the one auth dependency, and the door that each request passes before any route.
+
+A request shows the token as `Authorization: Bearer ...` (programs) or as the cookie that `/login?token=...` sets (a
+browser). The door refuses a Host that is not ours, so that a web page cannot reach us by rebinding its own name to
+127.0.0.1, and a write whose Origin is another site's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Callable, Iterable
+from typing import Literal
+from urllib.parse import urlsplit
+
+from fastapi import Depends, Request
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tidemill.core.errors import Refused
+
+Permission = Literal["open", "read", "write"]
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+
+# No script runs at all; styles and forms are our own only.
+SECURITY = {
+    "content-security-policy": "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "same-origin",  # not no-referrer: a browser would then send "Origin: null" with our own forms
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+}
+
+
+class NotSignedIn(Refused):
+    """The request shows no valid token."""
+
+
+class Keyring:
+    """The token of a workspace, and the cookie that stands for it."""
+
+    def __init__(self, token: str) -> None:
+        name = hashlib.sha256(f"tidemill name {token}".encode()).hexdigest()[:8]
+        self._token = token.encode()
+        self.cookie = f"tidemill_{name}"  # cookies know no port: two workspaces on this machine must not share one
+        self.session = hmac.new(self._token, b"tidemill session 1", hashlib.sha256).hexdigest()
+
+    def opens(self, token: str) -> bool:
+        """Whether this is the token; takes the same time for any wrong one."""
+        return hmac.compare_digest(token.encode(), self._token)
+
+    def knows(self, request: Request) -> bool:
+        """Whether the request shows the token or the cookie."""
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
+            return self.opens(token.strip())
+        return hmac.compare_digest(request.cookies.get(self.cookie, "").encode(), self.session.encode())
+
+
+def needs(permission: Permission) -> Callable[[Request], None]:
+    """The dependency that every route declares: what is needed to call it.
+
+    "open": nothing; "read" and "write": the token. Raises NotSignedIn. The app's `state.keyring` holds the token.
+    """
+
+    def check(request: Request) -> None:
+        keyring: Keyring = request.app.state.keyring
+        if permission != "open" and not keyring.knows(request):
+            raise NotSignedIn(
+                "this needs the workspace's token: open the link that `tidemill up` printed, or send "
+                "'Authorization: Bearer TOKEN'"
+            )
+
+    check.permission = permission  # type: ignore[attr-defined]  # read by permission_of
+    return check
+
+
+open_to_all = Depends(needs("open"))
+may_read = Depends(needs("read"))
+may_write = Depends(needs("write"))
+
+
+def permission_of(route: object) -> Permission | None:
+    """What a route declares, None where it declares nothing (a test walks all routes)."""
+    for each in getattr(route, "dependencies", ()):
+        found: Permission | None = getattr(each.dependency, "permission", None)
+        if found is not None:
+            return found
+    return None
+
+
+class Door:
+    """ASGI middleware: refuses foreign Hosts and Origins, and sets the security headers on every answer."""
+
+    def __init__(self, app: ASGIApp, hosts: Iterable[str] = LOOPBACK) -> None:
+        self.app = app
+        self.hosts = frozenset(host.lower() for host in hosts)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or answer 403."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def secured(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in SECURITY.items():
+                    headers[name] = value
+                headers.setdefault("cache-control", "no-store")
+            await send(message)
+
+        refusal = self._refusal(scope["method"], Headers(scope=scope))
+        if refusal is not None:
+            await PlainTextResponse(refusal, status_code=403)(scope, receive, secured)
+            return
+        await self.app(scope, receive, secured)
+
+    def _refusal(self, method: str, headers: Headers) -> str | None:
+        host = headers.get("host", "")
+        if _name(host) not in self.hosts:
+            return f"host {host!r} is not served here; allowed: {', '.join(sorted(self.hosts))}\n"
+        origin = headers.get("origin")
+        if method not in SAFE_METHODS and origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+            return f"a write from {origin!r} is refused; it must come from this server's own pages\n"
+        return None
+
+
+def _name(host: str) -> str:
+    """The name in a Host header, without port and brackets; empty where it is none."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""

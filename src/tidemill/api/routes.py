@@ -1,0 +1,84 @@
+"""What can be read over HTTP: one line a page, which the JSON API and the pages both mount."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, NamedTuple
+
+from fastapi import Path, Query
+
+from tidemill.api import views
+from tidemill.api.views.shaping import Shown
+from tidemill.project import Project
+
+Limit = Annotated[int, Query(ge=1, le=1000)]
+Name = Annotated[str, Path(max_length=300)]
+
+
+class Reading(NamedTuple):
+    """A path (as the page has it), the function that reads it (its parameters are the request's), and a template."""
+
+    path: str
+    read: Callable[..., Shown]
+    template: str
+
+
+def readings(project: Project) -> list[Reading]:
+    """All of them, over one project."""
+
+    def overview() -> Shown:
+        return views.overview(project)
+
+    def runs(
+        kind: str | None = None,
+        name: str | None = None,
+        status: str | None = None,
+        before: str | None = None,
+        limit: Limit = 50,
+    ) -> Shown:
+        return views.runs(project, kind=kind, name=name, status=status, before=before, limit=limit)
+
+    def run(run_id: Name) -> Shown:
+        return views.run(project, run_id)
+
+    def datasets() -> Shown:
+        return views.datasets(project)
+
+    def dataset(name: Name, version: int | None = None) -> Shown:
+        return views.dataset(project, name, version=version)
+
+    def models() -> Shown:
+        return views.models(project)
+
+    def model(name: Name, version: Name) -> Shown:
+        return views.model(project, name, version)
+
+    def deployments() -> Shown:
+        return views.deployments(project)
+
+    def deployment(name: Name) -> Shown:
+        return views.deployment(project, name)
+
+    def prediction(prediction_id: Name) -> Shown:
+        return views.prediction(project, prediction_id)
+
+    def alerts(deployment: str | None = None, limit: Limit = 200) -> Shown:
+        return views.alerts(project, deployment=deployment, limit=limit)
+
+    def trace(node_id: Name, direction: str = "down", depth: Annotated[int | None, Query(ge=0)] = None) -> Shown:
+        return views.trace(project, node_id, direction=direction, depth=depth)
+
+    return [
+        Reading("/", overview, "overview.html"),
+        Reading("/runs", runs, "runs.html"),
+        Reading("/runs/{run_id}", run, "run.html"),
+        Reading("/datasets", datasets, "datasets.html"),
+        Reading("/datasets/{name}", dataset, "dataset.html"),
+        Reading("/models", models, "models.html"),
+        Reading("/models/{name}/{version}", model, "model.html"),
+        Reading("/deployments", deployments, "deployments.html"),
+        Reading("/deployments/{name}", deployment, "deployment.html"),
+        Reading("/predictions/{prediction_id}", prediction, "prediction.html"),
+        Reading("/alerts", alerts, "alerts.html"),
+        Reading("/trace/{node_id}", trace, "trace.html"),
+    ]

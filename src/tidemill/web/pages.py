@@ -1,0 +1,188 @@
+"""Templates and what they share: the frame of a page, its navigation, and how values are shown to people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from importlib.resources import files
+from typing import Any
+from urllib.parse import urlencode
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.requests import Request
+
+from tidemill import __version__
+from tidemill.api.views.shaping import Shown
+from tidemill.core.ids import digest
+from tidemill.web import calibration, markdown, performance, tracing
+
+NAV = (
+    ("/", "Overview"),
+    ("/runs", "Runs"),
+    ("/datasets", "Datasets"),
+    ("/models", "Models"),
+    ("/deployments", "Deployments"),
+    ("/alerts", "Alerts"),
+)
+STATIC = {"tidemill.css": "text/css", "mill.svg": "image/svg+xml"}
+
+
+class Pages:
+    """Renders the templates of one workspace."""
+
+    def __init__(self, workspace: str) -> None:
+        folder = files("tidemill.web") / "static"
+        self.static = {name: (kind, (folder / name).read_bytes()) for name, kind in STATIC.items()}
+        self._environment = Environment(
+            loader=PackageLoader("tidemill.web"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._environment.globals |= {
+            "workspace": workspace,
+            "version": __version__,
+            "nav": NAV,
+            "asset": {name: f"/static/{name}?v={digest(data)[:12]}" for name, (_, data) in self.static.items()},
+            "performance_plot": performance.plot,
+            "mark_symbol": performance.symbol,
+            "mark_words": performance.WORDS,
+            "calibration_plot": calibration.plot,
+            "trace_plot": tracing.plot,
+        }
+        self._environment.filters |= {
+            "when": when,
+            "day": day,
+            "number": number,
+            "count": count,
+            "percent": percent,
+            "seconds": seconds,
+            "short": short,
+            "value": value,
+            "markdown": markdown.html,
+        }
+
+    def render(self, template: str, request: Request, shown: Shown) -> str:
+        """The page of what was read."""
+        path = request.url.path
+        query = f"?{request.url.query}" if request.url.query else ""
+        json_path = "/index.json" if path == "/" else f"{path}.json"
+        found = self._environment.get_template(template)
+        return found.render(
+            page=shown, path=path, here=path + query, json_href=json_path + query, query=_query(request)
+        )
+
+    def error(self, request: Request, status: int, text: str) -> str:
+        """A page that says what went wrong and what to do."""
+        found = self._environment.get_template("error.html")
+        return found.render(path=request.url.path, json_href="", status=status, text=text)
+
+    def sign_in(self, request: Request, text: str) -> str:
+        """The page that asks for the token."""
+        after = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        if request.url.path in ("/login", "/logout") or request.method != "GET":
+            after = "/"
+        return self._environment.get_template("sign_in.html").render(
+            path="/login", json_href="", text=text, after=after
+        )
+
+
+def _query(request: Request) -> Any:  # Any: a function, called by templates
+    """A function that gives this page's query with some fields changed, None removing one."""
+
+    def changed(**fields: object) -> str:
+        kept: Mapping[str, object] = {**request.query_params, **fields}
+        return f"?{urlencode({name: value for name, value in kept.items() if value not in (None, '')})}"
+
+    return changed
+
+
+# ------------------------------------------------------------------------------------------------ values for people
+
+
+def when(text: str | None) -> str:
+    """A time, to the minute, UTC.
+
+    >>> when("2013-04-22T05:30:00.000000Z")
+    '2013-04-22 05:30'
+    """
+    return "–" if not text else text[:16].replace("T", " ")
+
+
+def day(text: str | None) -> str:
+    """A time's day where it is midnight, else to the minute."""
+    shown = when(text)
+    return shown.removesuffix(" 00:00")
+
+
+def number(found: Any, digits: int = 4) -> str:
+    """A number with so many significant digits and no exponent where it can be read without.
+
+    >>> number(0.70123), number(1234567.0), number(None)
+    ('0.7012', '1,234,567', '–')
+    """
+    if found is None:
+        return "–"
+    if isinstance(found, bool) or not isinstance(found, int | float):
+        return str(found)
+    if isinstance(found, int) or (abs(found) >= 1000 and abs(found) < 1e15):
+        return f"{found:,.0f}"
+    return f"{found:.{digits}g}"
+
+
+def count(found: int | None, noun: str = "", plural: str = "") -> str:
+    """A count with its noun.
+
+    >>> count(1, "run"), count(1200, "run")
+    ('1 run', '1,200 runs')
+    """
+    if found is None:
+        return "–"
+    if not noun:
+        return f"{found:,}"
+    return f"{found:,} {noun if found == 1 else plural or noun + 's'}"
+
+
+def percent(share: float | None, digits: int = 0) -> str:
+    """A share (0..1) as percent."""
+    return "–" if share is None else f"{share * 100:.{digits}f} %"
+
+
+def seconds(found: float | None) -> str:
+    """A duration.
+
+    >>> seconds(0.0123), seconds(75.0), seconds(7500)
+    ('12 ms', '1 min 15 s', '2 h 05 min')
+    """
+    if found is None:
+        return "–"
+    if found < 1:
+        return f"{found * 1000:.0f} ms"
+    if found < 60:
+        return f"{found:.1f} s"
+    if found < 3600:
+        return f"{found // 60:.0f} min {found % 60:02.0f} s"
+    return f"{found // 3600:.0f} h {found % 3600 // 60:02.0f} min"
+
+
+def short(text: str | None, length: int = 12) -> str:
+    """The first digits of an id or digest."""
+    return "–" if not text else text[:length]
+
+
+def value(found: Any) -> str:
+    """Any JSON value in one line."""
+    if found is None:
+        return "–"
+    if isinstance(found, bool):
+        return "yes" if found else "no"
+    if isinstance(found, int | float):
+        return number(found)
+    if isinstance(found, Mapping):
+        return ", ".join(f"{name} {value(each)}" for name, each in found.items()) or "–"
+    if isinstance(found, list):
+        return ", ".join(value(each) for each in found[:12]) + (" …" if len(found) > 12 else "") or "–"
+    if isinstance(found, datetime):
+        return when(found.isoformat())
+    return str(found)
