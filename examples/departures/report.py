@@ -10,6 +10,7 @@ import polars as pl
 import tidemill as tm
 
 SCORES = ("auc", "log_loss", "brier")
+SHOWN = 40  # lines of the prediction's tree
 
 
 def month(
@@ -86,6 +87,15 @@ def result(mill: tm.Project, name: str, months: list[dict[str, Any]], *, seconds
     }
 
 
+def _short(lines: list[str]) -> list[str]:
+    """The first lines of a long tree."""
+    return (
+        lines
+        if len(lines) <= SHOWN
+        else [*lines[:SHOWN], f"... {len(lines) - SHOWN} more: tidemill prediction show ID"]
+    )
+
+
 def _cpu(mill: tm.Project, kind: str, name: str) -> float:
     found = mill.runs(kind=kind, name=name, limit=100_000)
     return round(sum(run.cpu_s or 0.0 for run in found), 1)
@@ -106,6 +116,7 @@ def text(found: dict[str, Any]) -> str:
     best = max(("frozen", "blind", "loop"), key=lambda which: found["mean"][which]["auc"])
     least = min(("frozen", "blind", "loop"), key=lambda which: found["mean"][which]["log_loss"])
     lines += [f"Best mean AUC: {best}. Least mean log loss: {least}.", ""]
+    lines.append("After the first model (labels: training rows read in all):")
     lines.append(f"{'':10}  alerts  retrains  promotions  rollbacks     labels  CPU seconds")
     for which, cost in found["cost"].items():
         lines.append(
@@ -117,10 +128,13 @@ def text(found: dict[str, Any]) -> str:
     asked = found["prediction"]
     lines += ["", f"One prediction: {asked['prediction']}"]
     lines += [f"  {asked['row']} asked for {asked['asked_for']}: P(late) {asked['score']:.3f}, truth {asked['truth']}"]
-    lines += [f"  answered by {asked['deployment']}, {asked['model']}", *(f"  {each}" for each in found["tree_lines"])]
+    lines += [
+        f"  answered by {asked['deployment']}, {asked['model']}",
+        *(f"  {each}" for each in _short(found["tree_lines"])),
+    ]
     impact = found["impact"]
-    lines += ["", f"One row: {impact['row']} of {impact['dataset']}, in {', '.join(impact['versions'])}"]
-    lines += [f"  trained {', '.join(impact['models']) or 'no model'}"]
+    lines += ["", f"One row: {impact['row']}, in {len(impact['versions'])} versions of {impact['dataset']}"]
+    lines += [f"  trained {len(impact['models'])} models: {', '.join(impact['models'][:4])} ..."]
     for name, counts in impact["answers_of_these_models"].items():
         lines += [f"  {model} gave {count:,} answers of {name}" for model, count in counts.items() if count]
     lines += ["", f"{found['seconds']:.0f} s; audit log: {found['audit_faults']} faults"]

@@ -51,9 +51,9 @@ def better(*, alpha: float = 0.05, score: str = "log_loss") -> Better:
 class LoopSpec:
     """A loop: what to rebuild with, when, and how carefully to roll out.
 
-    build: makes a model of what is known at a moment. on_alerts: kinds of alert that trigger a rebuild; monthly: so
-    does a month's truth, truth_days after the month's end; cooldown_days: not sooner after the last rebuild. approve
-    "human": a promotion waits for `approve`.
+    build: makes a model of what is known at a moment. on_alerts: kinds of alert that trigger a rebuild (drifted inputs are
+    told, but without decay they are no reason); monthly: so does a month's truth, truth_days after the month's end;
+    cooldown_days: not sooner after the last rebuild. approve "human": a promotion waits for `approve`.
     """
 
     deployment: str
@@ -61,10 +61,10 @@ class LoopSpec:
     monitor: Monitor
     promote: Better = Better()
     approve: Literal["auto", "human"] = "auto"
-    on_alerts: tuple[str, ...] = ("performance", "score drift", "input drift")
+    on_alerts: tuple[str, ...] = ("performance", "score drift")
     monthly: bool = True
     truth_days: int = 2
-    cooldown_days: int = 10
+    cooldown_days: int = 14
     shadow_days: int = 6
     canary_days: int = 2
     canary_share: float = 0.1
