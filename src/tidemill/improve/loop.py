@@ -51,8 +51,8 @@ def better(*, alpha: float = 0.05, score: str = "log_loss") -> Better:
 class LoopSpec:
     """A loop: what to rebuild with, when, and how carefully to roll out.
 
-    build: makes a model of what is known at a moment. on_alerts: kinds of alert that trigger a rebuild (drifted inputs are
-    told, but without decay they are no reason); monthly: so does a month's truth, truth_days after the month's end;
+    build: makes a model of what is known at a moment. on_alerts: kinds of alert that trigger a rebuild (drifted inputs
+    are told, but without decay they are no reason); monthly: so does a month's truth, truth_days after the month's end;
     cooldown_days: not sooner after the last rebuild. approve "human": a promotion waits for `approve`.
     """
 
