@@ -17,30 +17,46 @@ import pytest
 from tidemill.core import segments
 from tidemill.core.errors import NoRoom, ServerFailed
 from tidemill.core.types import Prediction
+from tidemill.core.workspace import open_workspace
 from tidemill.serve import deploy as deploying
+from tidemill.serve import packages, registry
 from tidemill.serve.app import METHODS, PUBLIC
 from tidemill.serve.client import Served, started
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory, recipe, estimators, frame):
+    """A server for all tests that change nothing on it but its counts."""
+    ws = open_workspace(tmp_path_factory.mktemp("shared") / "w.mill")
+    made = packages.build(ws, recipe=recipe, estimator=estimators[0], frame=frame, card="", meta={"key": "id"})
+    server = deploying.deploy(ws, registry.register(ws, "late", package=made, meta={}), name="late", lifetime="parent")
+    yield server
+    server.stop()
+    ws.close()
+
+
+def client_of(server):
+    token = {"Authorization": f"Bearer {server.token}"}
+    return httpx.Client(base_url=server.url, headers=token, trust_env=False)
+
+
 @pytest.fixture
-def http(served):
-    with httpx.Client(
-        base_url=served.url, headers={"Authorization": f"Bearer {served.token}"}, trust_env=False
-    ) as client:
+def http(shared):
+    with client_of(shared) as client:
         yield client
 
 
-def test_every_route_but_the_two_of_health_wants_the_token(served):
-    with httpx.Client(base_url=served.url, trust_env=False) as stranger:
+def test_every_route_but_the_two_of_health_wants_the_token(shared):
+    with httpx.Client(base_url=shared.url, trust_env=False) as stranger:
         for path, method in METHODS.items():
-            for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": served.token}):
+            for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": shared.token}):
                 status = stranger.request(method, path, headers=headers).status_code
                 assert status == (200 if path in PUBLIC else 401), path
         assert stranger.get("/elsewhere").status_code == 401
 
 
-def test_health_and_readiness_say_who_answers(http, served):
-    assert http.get("/healthz").json() == {"deployment": "late", "pid": served.pid}
+def test_health_and_readiness_say_who_answers(http, shared):
+    assert http.get("/healthz").json() == {"deployment": "late", "pid": shared.pid}
     assert http.get("/readyz").json()["traffic"] == {"champion": 1, "canary": None, "share": 0.0, "shadow": None}
 
 
@@ -94,15 +110,17 @@ def test_a_body_over_16_mib_is_refused_announced_or_not(http):
     assert answer.status_code == 413
 
 
-def test_what_is_wrong_is_not_logged_and_the_server_goes_on(ws, http, served, rows):
-    http.post("/predict", content=b"{", headers={"content-type": "application/json"})
+def test_what_is_wrong_is_not_logged_and_the_server_goes_on(ws, served, rows):
+    with client_of(served) as http:
+        assert http.post("/predict", content=b"{", headers={"content-type": "application/json"}).status_code == 400
     assert list(segments.read(ws.root / "predictions" / "late")) == []
     assert len(served.predict(rows)) == len(rows)
 
 
-def test_metrics_count_requests_rows_and_seconds(http, served, rows):
+def test_metrics_count_requests_rows_and_seconds(served, rows):
     served.predict(rows)
-    http.post("/predict", content=b"{", headers={"content-type": "application/json"})
+    with client_of(served) as http:
+        http.post("/predict", content=b"{", headers={"content-type": "application/json"})
     text = served.metrics()
     assert 'tidemill_requests_total{deployment="late",status="200"} 1\n' in text
     assert 'tidemill_requests_total{deployment="late",status="400"} 1\n' in text
@@ -111,8 +129,8 @@ def test_metrics_count_requests_rows_and_seconds(http, served, rows):
     assert 'tidemill_request_seconds_count{deployment="late"} 1\n' in text
 
 
-def test_a_server_loads_no_frame_library(ws, served):
-    mapped = subprocess.run(["cat", f"/proc/{served.pid}/maps"], capture_output=True, text=True, check=True).stdout
+def test_a_server_loads_no_frame_library(shared):
+    mapped = subprocess.run(["cat", f"/proc/{shared.pid}/maps"], capture_output=True, text=True, check=True).stdout
     assert "onnxruntime" in mapped
     assert not [name for name in ("polars", "sklearn", "scipy", "pandas", "deltalake") if f"/{name}/" in mapped]
 
@@ -200,3 +218,23 @@ def test_kill_9_under_load_loses_no_answer_that_was_sent(ws, served, rows, wait_
     kept = {msgspec.json.decode(payload, type=Prediction).id for payload in payloads}
     assert len(answered) == len(set(answered)) > 50
     assert set(answered) <= kept
+
+
+def test_two_programs_that_deploy_at_once_get_one_server(ws, model):
+    program = """
+import sys
+from tidemill.core.workspace import open_workspace
+from tidemill.serve import deploy, registry
+ws = open_workspace(sys.argv[1])
+print(deploy.deploy(ws, registry.get(ws, "late"), name="late").pid)
+"""
+    command = [sys.executable, "-W", "error", "-c", program, str(ws.root)]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [process.communicate(timeout=90) for process in both]
+    try:
+        assert [error for _, error in said] == ["", ""]
+        assert len({int(pid) for pid, _ in said}) == 1
+        assert len(deploying.revisions(ws, "late")) == 1
+        assert len(ws.graph.events("deployment/late", kind="traffic")) <= 2
+    finally:
+        deploying.connect(ws, "late").stop()

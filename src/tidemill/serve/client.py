@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import subprocess
@@ -67,6 +68,13 @@ class _Kept:
 # Servers that this process started: kept until they are stopped, so that one with lifetime "parent" ends with the
 # process and not with the variable that held it.
 started: dict[int, subprocess.Popen[bytes]] = {}
+
+
+@atexit.register
+def _let_them_live() -> None:
+    """At our end: what still runs does so on purpose, Python need not warn of it."""
+    for process in started.values():
+        process.returncode = process.poll() or 0
 
 
 @dataclass(frozen=True, slots=True)
