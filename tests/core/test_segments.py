@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,9 @@ def payloads(folder: Path, after: Position | None = None) -> list[bytes]:
 
 
 @settings(max_examples=30, deadline=None)
-@given(groups=st.lists(st.lists(st.binary(max_size=60), max_size=5), max_size=8), rotate=st.integers(20, 200))
+@given(
+    groups=st.lists(st.lists(st.binary(min_size=1, max_size=60), max_size=5), max_size=8), rotate=st.integers(20, 200)
+)
 def test_what_was_appended_is_read_back_in_order(
     tmp_path_factory: pytest.TempPathFactory, groups: list[list[bytes]], rotate: int
 ) -> None:
@@ -48,14 +51,36 @@ def test_many_threads_share_the_log(tmp_path: Path) -> None:
             payload = f"{name}-{count}".encode()
             seen.append((writer.append([payload])[0], payload))
 
+    crowd(work)
+    writer.close()
+    assert list(read(tmp_path)) == sorted(seen)
+    assert len(seen) == 160
+
+
+def test_segments_change_while_others_flush(tmp_path: Path) -> None:
+    writer = SegmentWriter(tmp_path, rotate_bytes=40)
+    failures: list[Exception] = []
+
+    def work(name: int) -> None:
+        try:
+            for count in range(30):
+                writer.append([f"{name}-{count}".encode()])
+        except Exception as error:
+            failures.append(error)
+
+    crowd(work)
+    writer.close()
+    assert not failures
+    assert len(payloads(tmp_path)) == 240
+    assert len(list(tmp_path.glob("*.seg"))) > 50
+
+
+def crowd(work: Callable[[int], None]) -> None:
     threads = [threading.Thread(target=work, args=(name,)) for name in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    writer.close()
-    assert list(read(tmp_path)) == sorted(seen)
-    assert len(seen) == 160
 
 
 CHILD = """
@@ -108,8 +133,79 @@ def test_damage_in_the_middle_is_told(tmp_path: Path) -> None:
     writer.close()
     path = tmp_path / "00000001.seg"
     path.write_bytes(path.read_bytes().replace(b"first", b"fjrst"))
-    with pytest.raises(Corrupt, match=r"damaged at byte 16: the checksum of a record does not match"):
+    with pytest.raises(Corrupt, match=r"damaged at byte 16: a bad record, good ones behind it"):
         payloads(tmp_path)
+
+
+def test_a_damaged_length_is_no_torn_tail(tmp_path: Path) -> None:
+    writer = SegmentWriter(tmp_path)
+    writer.append([b"first", b"second", b"third"])
+    writer.close()
+    path = tmp_path / "00000001.seg"
+    whole = path.read_bytes()
+    second = len(MAGIC) + 8 + len(b"first")
+    for value in (b"\xff\xff\xff\x0f", b"\0\0\0\0", b"\1\0\0\0"):
+        path.write_bytes(whole[:second] + value + whole[second + 4 :])
+        with pytest.raises(Corrupt, match=f"damaged at byte {second}"):
+            payloads(tmp_path)
+
+
+@settings(max_examples=60, deadline=None)
+@given(place=st.integers(0, 10_000), bit=st.integers(0, 7))
+def test_no_flipped_bit_changes_a_record_unseen(tmp_path_factory: pytest.TempPathFactory, place: int, bit: int) -> None:
+    folder = tmp_path_factory.mktemp("log")
+    sent = [b'{"id": %d, "score": 0.25}' % number for number in range(10)]
+    writer = SegmentWriter(folder, fsync="never")
+    writer.append(sent)
+    writer.close()
+    path = folder / "00000001.seg"
+    data = bytearray(path.read_bytes())
+    place = len(MAGIC) + place % (len(data) - len(MAGIC))
+    data[place] ^= 1 << bit
+    path.write_bytes(data)
+    last = len(data) - 8 - len(sent[-1])
+    if place >= last:  # cannot be told from a torn tail
+        assert payloads(folder) == sent[:-1]
+    else:
+        with pytest.raises(Corrupt, match="damaged at byte"):
+            payloads(folder)
+
+
+def test_zeros_at_the_end_are_a_torn_tail(tmp_path: Path) -> None:
+    writer = SegmentWriter(tmp_path)
+    writer.append([b"first"])
+    with pytest.raises(BadInput, match="records of 0 to 1 bytes; allowed: 1 to"):
+        writer.append([b"", b"x"])
+    writer.close()
+    with (tmp_path / "00000001.seg").open("ab") as file:
+        file.write(bytes(4096))
+    assert payloads(tmp_path) == [b"first"]
+
+
+def test_after_a_failed_flush_the_writer_takes_no_more(tmp_path: Path) -> None:
+    writer = SegmentWriter(tmp_path)
+    writer.append([b"kept"])
+    reading, writing = os.pipe()  # a pipe takes what is written and cannot be flushed: a disk that fails
+    assert writer._file is not None
+    os.dup2(writing, writer._file)
+    with pytest.raises(NoRoom, match="cannot write to"):
+        writer.append([b"lost"])
+    with pytest.raises(NoRoom, match=r"a flush to .* has failed; see to the disk, then open the log again"):
+        writer.append([b"more"])
+    with pytest.raises(NoRoom, match="has failed"):
+        writer.close()
+    os.close(reading)
+    os.close(writing)
+    again = SegmentWriter(tmp_path)
+    again.append([b"after"])
+    again.close()
+    assert payloads(tmp_path) == [b"kept", b"after"]
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NoRoom, match=r"cannot write to .*file: File exists; free space or choose a folder"):
+        SegmentWriter(tmp_path / "file")
 
 
 def test_another_format_is_told(tmp_path: Path) -> None:
@@ -145,5 +241,5 @@ def test_a_full_disk_is_told_and_nothing_half_written_stays(tmp_path: Path) -> N
     code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
     code += f"from pathlib import Path; import test_segments as t; t._with_little_room(Path({str(tmp_path)!r}))"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "free space, then try again" in ran.stdout
+    assert "free space or choose a folder that can be written" in ran.stdout
     assert payloads(tmp_path) == [b"kept", b"small again"]

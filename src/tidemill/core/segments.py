@@ -3,12 +3,12 @@
 A folder of segments "00000001.seg", each of which begins with MAGIC (the format). A record is its length and the CRC-32
 of its payload (two little-endian 32-bit numbers), then the payload. What `append` returned is on the disk: the records
 of all threads that wait share one fsync. A torn tail, the mark of a kill in the middle, was never acknowledged; the
-next writer starts a new segment after it. A bad record that is not the last of its segment is damage: Corrupt.
+next writer starts a new segment after it. A bad record with others behind it is damage: Corrupt. No record is empty:
+the zeros that a power cut may leave at the end would read as empty records, their checksum being zero too.
 """
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import struct
@@ -48,8 +48,15 @@ class SegmentWriter:
         self._lock = threading.Lock()
         self._flushing = threading.Lock()
         self._flushed = Position(0, 0)
-        folder.mkdir(parents=True, exist_ok=True)
-        self._guard = (folder / ".lock").open("ab")
+        self._retired: list[int] = []
+        self._broken = False
+        self._file: int | None = None
+        self._offset = 0
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._guard = (folder / ".lock").open("ab")
+        except OSError as error:
+            raise _no_room(folder, error) from error
         try:
             fcntl.flock(self._guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -57,21 +64,29 @@ class SegmentWriter:
             raise Busy(f"another process writes to {folder}; end it first (see `tidemill deployment list`)") from None
         numbers = _numbers(folder)
         self._number = numbers[-1] if numbers else 0
-        self._file: int | None = None
-        self._offset = 0
-        self._open_next()
+        try:
+            self._open_next()
+        except OSError:
+            self._guard.close()
+            raise
 
     def append(self, payloads: Sequence[bytes]) -> list[Position]:
-        """Append records and return the positions behind each, durably. NoRoom: none of them is there."""
-        if any(len(payload) > MAX_RECORD_BYTES for payload in payloads):
-            raise BadInput(f"a record of {max(map(len, payloads))} bytes; at most {MAX_RECORD_BYTES} are allowed")
+        """Append records of at least one byte and return the positions behind each, durably.
+
+        NoRoom where the disk is full: none of them is there. NoRoom where a flush failed: they may be there or not, and
+        the writer takes no more, since the system tells only once that it lost what was written (fsync(2), EIO).
+        """
+        if any(not 0 < len(payload) <= MAX_RECORD_BYTES for payload in payloads):
+            sizes = sorted(map(len, payloads))
+            raise BadInput(f"records of {sizes[0]} to {sizes[-1]} bytes; allowed: 1 to {MAX_RECORD_BYTES}")
         frames = [HEAD.pack(len(payload), zlib.crc32(payload)) + payload for payload in payloads]
         with self._lock:
             if self._file is None:
-                raise BadInput(f"the writer of {self.folder} is closed")
+                raise BadInput(f"the writer of {self.folder} is closed; make a new SegmentWriter")
             if self._offset > self._rotate_bytes:
                 self._flush(self._file)
                 self._open_next()
+            self._require_whole()
             number, start, file = self._number, self._offset, self._file
             self._write(file, b"".join(frames))
             positions = []
@@ -84,12 +99,17 @@ class SegmentWriter:
         return positions
 
     def close(self) -> None:
-        """Flush and let go."""
-        with self._lock:
-            if self._file is not None:
-                self._flush(self._file)
-                os.close(self._file)
-                self._file = None
+        """Flush and let go; the lock is let go of even where the flush fails."""
+        with self._flushing, self._lock:
+            file, self._file = self._file, None
+            if file is None:
+                return
+            try:
+                self._flush(file)
+            finally:
+                for each in (*self._retired, file):
+                    os.close(each)
+                self._retired.clear()
                 self._guard.close()
 
     def _flush_until(self, position: Position) -> None:
@@ -99,15 +119,26 @@ class SegmentWriter:
                 return
             with self._lock:
                 written, file = Position(self._number, self._offset), self._file
-            if file is not None:
-                self._flush(file)
+                retired, self._retired = self._retired, []  # flushed when they were rotated; nobody flushes them now
+            for each in retired:
+                os.close(each)
+            if file is None:
+                self._require_whole()
+                return  # closed meanwhile, which flushed
+            self._flush(file)
             self._flushed = max(self._flushed, written)
 
     def _flush(self, file: int) -> None:
+        self._require_whole()
         try:
             os.fdatasync(file)
         except OSError as error:
+            self._broken = True
             raise _no_room(self.folder, error) from error
+
+    def _require_whole(self) -> None:
+        if self._broken:
+            raise NoRoom(f"a flush to {self.folder} has failed; see to the disk, then open the log again")
 
     def _write(self, file: int, data: bytes) -> None:
         """All or nothing: what a full disk took of it is cut off again."""
@@ -120,12 +151,11 @@ class SegmentWriter:
             raise _no_room(self.folder, error) from error
 
     def _open_next(self) -> None:
-        """Start a new segment; a torn tail of the last one stays behind it, unread."""
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
-        self._number += 1
-        path = _path(self.folder, self._number)
+        """Start a new segment; a torn tail of the last one stays behind it, unread.
+
+        The old file stays open until no flush can be at work on it.
+        """
+        path = _path(self.folder, self._number + 1)
         try:
             file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o600)
             try:
@@ -138,7 +168,11 @@ class SegmentWriter:
                 raise
         except OSError as error:
             raise _no_room(self.folder, error) from error
-        self._file, self._offset = file, len(MAGIC)
+        if self._file is not None and self._fsync == "group":
+            self._retired.append(self._file)
+        elif self._file is not None:
+            os.close(self._file)
+        self._number, self._file, self._offset = self._number + 1, file, len(MAGIC)
 
 
 def read(folder: Path, *, after: Position | None = None) -> Iterator[tuple[Position, bytes]]:
@@ -155,24 +189,37 @@ def read(folder: Path, *, after: Position | None = None) -> Iterator[tuple[Posit
 
 
 def _records(path: Path, number: int, start: int) -> Iterator[tuple[Position, bytes]]:
-    data = path.read_bytes()
-    if len(data) < len(MAGIC):
-        return  # killed while it was made
-    if not data.startswith(MAGIC):
-        raise WrongFormat(f"{path} begins with {data[: len(MAGIC)]!r}; this tidemill reads {MAGIC!r}")
-    offset = start
+    with path.open("rb") as file:
+        magic = file.read(len(MAGIC))
+        if len(magic) < len(MAGIC):
+            return  # killed while it was made
+        if magic != MAGIC:
+            raise WrongFormat(f"{path} begins with {magic!r}; this tidemill reads {MAGIC!r}: pip install -U tidemill")
+        file.seek(start)
+        data = file.read()
+    offset = 0
     while offset + HEAD.size <= len(data):
         length, checksum = HEAD.unpack_from(data, offset)
         end = offset + HEAD.size + length
         payload = data[offset + HEAD.size : end]
-        if end > len(data):
+        if not length or end > len(data) or zlib.crc32(payload) != checksum:
+            if _goes_on(data, offset + 1):
+                raise Corrupt(
+                    f"{path} is damaged at byte {start + offset}: a bad record, good ones behind it; restore the file"
+                )
             return
-        if zlib.crc32(payload) != checksum:
-            if end == len(data):
-                return
-            raise Corrupt(f"{path} is damaged at byte {offset}: the checksum of a record does not match; restore it")
-        yield Position(number, end), payload
+        yield Position(number, start + end), payload
         offset = end
+
+
+def _goes_on(data: bytes, start: int) -> bool:
+    """Whether a good record begins anywhere at or behind `start`: then what stands before it is no torn tail."""
+    for offset in range(start, len(data) - HEAD.size):
+        length, checksum = HEAD.unpack_from(data, offset)
+        end = offset + HEAD.size + length
+        if length and end <= len(data) and zlib.crc32(data[offset + HEAD.size : end]) == checksum:
+            return True
+    return False
 
 
 def _numbers(folder: Path) -> list[int]:
@@ -191,7 +238,5 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def _no_room(folder: Path, error: OSError) -> Exception:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO):
-        return NoRoom(f"cannot write to {folder}: {error.strerror}; free space, then try again")
-    return error
+def _no_room(folder: Path, error: OSError) -> NoRoom:
+    return NoRoom(f"cannot write to {folder}: {error.strerror}; free space or choose a folder that can be written")
