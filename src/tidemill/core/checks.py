@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tidemill.core.errors import BadInput, require_columns
+from tidemill.core.errors import BadInput, WrongType, require_columns
 from tidemill.core.types import Check
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Failure(NamedTuple):
 
 
 def unique(column: str) -> Check:
-    """No value twice."""
+    """No value twice; missing ones pass."""
     return Check("unique", column)
 
 
@@ -60,11 +60,22 @@ def warn(check: Check) -> Check:
 
 
 def failing(frame: pl.DataFrame, checks: Sequence[Check], *, key: str) -> list[Failure]:
-    """The checks that some rows fail, in one pass over the frame. key: the column of row ids."""
+    """The checks that some rows fail. key: the column of row ids."""
     import polars as pl
+    from polars.exceptions import ComputeError, PolarsError
 
     require_columns([check.column for check in checks], frame.columns, where="the rows to check")
-    bad = frame.select(pl.col(key).alias("__key"), *(_bad(check).alias(str(n)) for n, check in enumerate(checks)))
+    bad = frame.select(pl.col(key).alias("__key"))
+    for n, check in enumerate(checks):
+        try:
+            bad = bad.with_columns(frame.select(_bad(check).alias(str(n))))
+        except ComputeError as error:
+            raise BadInput(f"check {check.kind} of column {check.column!r}: {str(error).splitlines()[0]}") from error
+        except (PolarsError, TypeError) as error:
+            kind = frame.schema[check.column]
+            raise WrongType(
+                f"column {check.column!r} is {kind}; {check.kind}{tuple(check.args)} is not for it"
+            ) from error
     counts = bad.select(pl.col(str(n)).sum() for n in range(len(checks))).row(0) if checks else ()
     return [
         Failure(check, int(count), bad.filter(pl.col(str(n)))["__key"].head(SHOWN).to_list())
@@ -78,7 +89,7 @@ def _bad(check: Check) -> pl.Expr:
 
     value = pl.col(check.column)
     if check.kind == "unique":
-        return value.is_duplicated()
+        return value.is_duplicated() & value.is_not_null()
     if check.kind == "not_null":
         return value.is_null()
     if check.kind == "between":

@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from tidemill.core.errors import BadInput
+
 CHUNK_BYTES = 1 << 20
 
 
@@ -91,8 +93,8 @@ def iso(at: datetime) -> str:
     '2013-04-01T00:00:00.000000Z'
     """
     if at.tzinfo is None:
-        raise ValueError(f"time {at} has no zone; use datetime(..., tzinfo=UTC)")
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        raise BadInput(f"time {at} has no zone; use datetime(..., tzinfo=UTC)")
+    return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def parse_time(text: str) -> datetime:
@@ -101,5 +103,8 @@ def parse_time(text: str) -> datetime:
     >>> parse_time("2013-04-01").isoformat()
     '2013-04-01T00:00:00+00:00'
     """
-    at = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    try:
+        at = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError as error:
+        raise BadInput(f"{text!r} is no time ({error}); write one such as 2013-04-01 or 2013-04-01T05:30Z") from None
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)

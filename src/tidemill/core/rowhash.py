@@ -1,8 +1,9 @@
 """The digest of a table's rows: a 128-bit sum over rows, so it does not depend on file layout or row order.
 
-A row's hash is two 64-bit words, each a mix over (column name, value); the table's digest is the sum of its rows' words
-modulo 2**64, so appending adds and deleting subtracts. It finds accidents and edits; it does not defend against
-somebody who makes collisions on purpose (sums of hashes can be solved for): blobs' SHA-256 and signed packages do.
+A row's hash is a 64-bit mix over its (column name, value) pairs, spread over two words; the table's digest is the sum
+of its rows' words, each modulo 2**64, so appending adds and deleting subtracts. It finds accidents and edits; it does
+not defend against somebody who makes collisions on purpose (sums of hashes can be solved for): blobs' SHA-256 and
+signed packages do. Types count only as far as their values differ: 1 and True are alike, 1 and 1.0 are not.
 Mixing: splitmix64 (Steele, Lea and Flood, OOPSLA 2014); text: BLAKE2b with 8 bytes, once for each distinct value.
 """
 
@@ -79,7 +80,7 @@ def _words(column: pl.Series) -> Words:
     elif kind.is_temporal():
         words = np.ascontiguousarray(_micros(column).fill_null(0).to_numpy()).view(np.uint64)
     else:
-        text = column if kind == pl.String else column.cast(pl.String)
+        text = _as_strings(column)
         distinct = text.unique(maintain_order=True)
         hashed = np.fromiter((_text_word(value) for value in distinct), np.uint64, len(distinct))
         words = hashed[_places(text, distinct)]
@@ -88,10 +89,20 @@ def _words(column: pl.Series) -> Words:
     return words
 
 
+def _as_strings(column: pl.Series) -> pl.Series:
+    import polars as pl
+
+    if column.dtype == pl.Binary:
+        return column.bin.encode("hex")
+    if column.dtype.is_nested():
+        return column.alias("value").to_frame().to_struct("row").struct.json_encode()
+    return column if column.dtype == pl.String else column.cast(pl.String)
+
+
 def _micros(column: pl.Series) -> pl.Series:
     import polars as pl
 
-    if isinstance(column.dtype, pl.Datetime):
+    if isinstance(column.dtype, pl.Datetime | pl.Duration):
         column = column.dt.cast_time_unit("us")
     return column.to_physical().cast(pl.Int64)
 

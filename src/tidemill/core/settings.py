@@ -14,6 +14,8 @@ from typing import Any
 
 from tidemill.core.errors import BadSetting, nearest
 
+_KINDS: Mapping[type, str] = {str: "text", int: "whole number, such as 8000"}
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -65,10 +67,14 @@ class Settings:
         if name not in known:
             raise BadSetting(f"no setting {name!r} ({origin}); known are {', '.join(known)}.{nearest(name, known)}")
         kind = type(getattr(Settings(), name))
+        if not isinstance(value, str | int | os.PathLike) or (isinstance(value, bool) and kind is str):
+            raise BadSetting(f"setting {name} is {value!r} ({origin}); it must be one {_KINDS[kind]}")
         try:
             converted = value if isinstance(value, kind) and not isinstance(value, bool) else kind(str(value))
         except ValueError as error:
-            raise BadSetting(f"setting {name} is {value!r} ({origin}); it must be a number such as 8000") from error
+            raise BadSetting(f"setting {name} is {value!r} ({origin}); it must be one {_KINDS[kind]}") from error
+        if name == "port" and not 0 <= converted <= 65_535:
+            raise BadSetting(f"setting {name} is {value!r} ({origin}); allowed: 0 to 65535")
         allowed = {"log_level": ("debug", "info", "warning", "error"), "log_format": ("text", "json")}.get(name)
         if allowed and converted not in allowed:
             raise BadSetting(f"setting {name} is {value!r} ({origin}); allowed: {', '.join(allowed)}")

@@ -3,9 +3,10 @@
 Contract
     Threads and processes: any method from any thread of any process at once.
     Atomicity: `put` publishes by one rename (or one object upload): a reader sees the whole blob or none. When it
-    returns, the bytes survive kill -9. Putting the same bytes again is cheap and changes nothing.
-    Errors: NotFound for an unknown digest, Corrupt when bytes differ from their digest (never returned), NoRoom when
-    the disk is full (nothing half-written stays under a final name).
+    returns, the bytes survive kill -9. Putting the same bytes again is cheap; it renews `stored_at` (at the latest
+    when it is RENEW_S old), so that a sweep spares them.
+    Errors: NotFound for an unknown digest or a text that is none, Corrupt when bytes differ from their digest (never
+    returned), NoRoom when the disk is full (nothing half-written stays under a final name).
 
 `tidemill.testing.stores` is the public suite.
 """
@@ -16,6 +17,13 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple, Protocol
+
+RENEW_S = 600.0
+
+
+def is_digest(text: str) -> bool:
+    """Whether the text has the form of a digest: 64 hexadecimal digits, small letters."""
+    return len(text) == 64 and all(letter in "0123456789abcdef" for letter in text)
 
 
 class Blob(NamedTuple):

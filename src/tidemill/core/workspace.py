@@ -9,6 +9,7 @@ spools, keys and logs here.
       graph.db          runs, artifacts, events        objects/      bytes by digest
       tables/           Delta tables                   predictions/  the prediction logs, one folder a deployment
       keys/             signing keys, mode 0600        logs/         of server processes
+      locks/            between processes
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from tidemill.core import extend
-from tidemill.core.errors import BadInput, WrongFormat
+from tidemill.core.errors import BadInput, NoRoom, NotFound, WrongFormat
 from tidemill.core.graph import Graph
 from tidemill.core.ids import digest, new_id, utc_now
 from tidemill.core.settings import Settings
@@ -31,6 +33,7 @@ from tidemill.core.tables import Tables
 
 FORMAT = 1
 MARKER = "tidemill.json"
+DRAFT = f".{MARKER}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,15 +99,16 @@ def _store_name(url: str) -> str:
 
 
 def _mark(root: Path, *, create: bool, remote: bool) -> None:
-    from tidemill.core.errors import NoRoom, NotFound
-
     marker = root / MARKER
     if marker.exists():
         _check_format(marker)
         return
     if root.is_file():
         raise BadInput(f"{root} is a file; a workspace is a folder, for example {root.stem}.mill")
-    if root.is_dir() and any(root.iterdir()) and not remote:
+    if root.is_dir() and not remote and any(not each.name.startswith(DRAFT) for each in root.iterdir()):
+        if marker.exists():  # another process has made it since
+            _check_format(marker)
+            return
         raise BadInput(
             f"folder {root} is not empty and holds no {MARKER}; name a new folder, or one that tidemill made"
         )
@@ -112,9 +116,13 @@ def _mark(root: Path, *, create: bool, remote: bool) -> None:
         raise NotFound(f"no workspace at {root}; make one with tm.open({str(root)!r}) or `tidemill demo`")
     try:
         root.mkdir(parents=True, exist_ok=True)
-        draft = root / f".{MARKER}.{os.getpid()}"
+        draft = root / f"{DRAFT}{new_id()}"
         draft.write_text(json.dumps({"format": FORMAT, "id": new_id()}) + "\n")
-        draft.replace(marker)
+        with suppress(FileExistsError):  # of processes that make it at once, one names it
+            os.link(draft, marker)
+        draft.unlink()
+    except NotADirectoryError as error:
+        raise BadInput(f"{root} is below a file; a workspace is a folder within folders") from error
     except OSError as error:
         raise NoRoom(
             f"cannot make a workspace at {root}: {error.strerror}; choose a folder that can be written"

@@ -7,8 +7,13 @@ from typing import Any, Literal
 import polars as pl
 
 from tidemill.core.errors import BadInput, EmptyInput, NotFound, WrongType, nearest, require_columns
+from tidemill.core.ids import digest
+from tidemill.core.locks import locked
 from tidemill.core.recording import recorded
-from tidemill.core.types import Artifact, DatasetVersion, Query
+from tidemill.core.rowhash import rows_digest
+from tidemill.core.schema import fitted, storable
+from tidemill.core.tables import Tables
+from tidemill.core.types import Artifact, DatasetVersion, Pinned, Query
 from tidemill.core.workspace import Workspace
 
 KIND = "dataset"
@@ -31,45 +36,53 @@ def add(
 
     key: the column that identifies a row, unique over the whole dataset. event_time, known_time: columns of UTC times,
     when it happened and from when on it could be known. Adding rows that are all there already returns the version that
-    is there, so an import that was killed after its commit can be run again.
+    is there; rows that a killed import wrote but did not record are set aside first. So an import can be run again.
+    Processes of one machine import into a dataset one after another; let no two machines do it at once.
     Raises EmptyInput, UnknownColumn, WrongType, or BadInput for keys that are missing, repeated or already taken.
     """
+    where = f"the rows for dataset {name!r}"
     if frame.height == 0:
         raise EmptyInput(f"no rows to add to dataset {name!r}; give at least one")
     times = [column for column in (event_time, known_time) if column is not None]
-    require_columns([key, *times], frame.columns, where=f"the rows for dataset {name!r}")
-    _check_times(frame, times, name)
-    _check_keys(frame, key, name)
-    before = find(ws, name)
+    require_columns([key, *times], frame.columns, where=where)
+    _check_times(frame, times, where)
+    _check_keys(frame, key, where)
     table = f"datasets/{name}"
-    if before is not None and mode == "append":
-        _check_shape(before, key, event_time, known_time)
-        there = ws.tables.scan(before.pinned).join(frame.lazy().select(key), on=key, how="semi").collect()
-        if there.height:
-            return _already_there(before, there, frame, key)
-    inputs = [] if before is None else [("parent", before)]
-    with recorded(ws, "data.import", name, inputs=inputs, params={"source": source, "mode": mode}) as run:
-        if before is None:
-            pinned = ws.tables.create(table, frame)
-        elif mode == "append":
-            pinned = ws.tables.append(table, frame)
+    ws.tables.uri(table)  # a bad name stops here
+    with locked(ws.root / "locks" / f"{digest(table.encode())[:16]}.lock", what=f"dataset {name!r}"):
+        before = find(ws, name)
+        if before is not None and mode == "append":
+            _check_shape(before, key, event_time, known_time)
+            frame = fitted(frame, ws.tables.schema(before.pinned), table=f"dataset {name!r}", where=where)
+            there = ws.tables.scan(before.pinned).join(frame.lazy().select(key), on=key, how="semi").collect()
+            if there.height:
+                return _already_there(before, there, frame, key)
         else:
-            pinned = ws.tables.replace(table, frame)
-        schema = ws.tables.scan(pinned, verify=False).collect_schema()
-        meta: dict[str, Any] = {
-            "table": table,
-            "table_version": pinned.version,
-            "rows": pinned.rows,
-            "columns": {column: str(kind) for column, kind in schema.items()},
-            "key": key,
-            "event_time": event_time,
-            "known_time": known_time,
-            "parent": None if before is None else before.id,
-            "message": message,
-            "added": frame.height,
-        }
-        run.result({"rows": pinned.rows, "added": frame.height})
-        return DatasetVersion(run.emit(KIND, name, digest=pinned.digest, meta=meta))
+            frame = storable(frame, where=where)
+        inputs = [] if before is None else [("parent", before)]
+        with recorded(ws, "data.import", name, inputs=inputs, params={"source": source, "mode": mode}) as run:
+            pinned = _write(ws.tables, table, frame, None if before is None or mode == "replace" else before.pinned)
+            meta: dict[str, Any] = {
+                "table": table,
+                "table_version": pinned.version,
+                "rows": pinned.rows,
+                "columns": {column: str(kind) for column, kind in ws.tables.schema(pinned).items()},
+                "key": key,
+                "event_time": event_time,
+                "known_time": known_time,
+                "parent": None if before is None else before.id,
+                "message": message,
+                "added": frame.height,
+            }
+            run.result({"rows": pinned.rows, "added": frame.height})
+            return DatasetVersion(run.emit(KIND, name, digest=pinned.digest, meta=meta))
+
+
+def _write(tables: Tables, table: str, frame: pl.DataFrame, parent: Pinned | None) -> Pinned:
+    """The rows after those of `parent`, or alone. What is newer than `parent` was never recorded, so it is left out."""
+    if parent is not None:
+        return tables.append(table, frame, parent=tables.restore(parent))
+    return tables.replace(table, frame) if tables.exists(table) else tables.create(table, frame, exists="refuse")
 
 
 def find(ws: Workspace, name: str, version: int | None = None) -> DatasetVersion | None:
@@ -113,51 +126,60 @@ def scan(ws: Workspace, version: DatasetVersion) -> pl.LazyFrame:
 
 
 def diff(ws: Workspace, name: str, old: int, new: int) -> dict[str, Any]:
-    """What differs between two versions: columns, and the keys of added, removed and changed rows."""
+    """What differs between two versions: columns, and the keys of added, removed and changed rows.
+
+    A row is changed when a column that both versions have, with the same type, has another value.
+    """
     one, other = get(ws, name, old), get(ws, name, new)
     before, after = ws.tables.frame(one.pinned), ws.tables.frame(other.pinned)
     key = other.key
-    shared = [column for column in after.columns if column in before.columns]
-    both = before.select(shared).join(after.select(shared), on=key, how="inner", suffix="__new")
-    changed = both.filter(
-        pl.any_horizontal(
-            [pl.col(column).ne_missing(pl.col(f"{column}__new")) for column in shared if column != key]
-            or [pl.lit(False)]
+    if one.key != key or before.schema[key] != after.schema[key]:
+        raise BadInput(
+            f"dataset {name!r} has key {one.key!r} ({before.schema[one.key]}) in version {old} and {key!r} "
+            f"({after.schema[key]}) in version {new}; only versions with the same key can be compared"
         )
+    shared = [column for column in after.columns if column in before.columns]
+    retyped = [column for column in shared if before.schema[column] != after.schema[column]]
+    compared = [column for column in shared if column not in retyped]
+    both = before.select(compared).join(
+        after.select(compared).rename({column: f"{column}__new" for column in compared if column != key}), on=key
     )
+    differs = [pl.col(column).ne_missing(pl.col(f"{column}__new")) for column in compared if column != key]
+    changed = both.filter(pl.any_horizontal(differs or [pl.lit(False)]))
     return {
         "name": name,
         "old": old,
         "new": new,
         "columns_added": [column for column in after.columns if column not in before.columns],
         "columns_removed": [column for column in before.columns if column not in after.columns],
-        "added": after.join(before.select(key), on=key, how="anti")[key].to_list(),
-        "removed": before.join(after.select(key), on=key, how="anti")[key].to_list(),
-        "changed": changed[key].to_list(),
+        "columns_retyped": retyped,
+        "added": after.join(before.select(key), on=key, how="anti")[key].sort().to_list(),
+        "removed": before.join(after.select(key), on=key, how="anti")[key].sort().to_list(),
+        "changed": changed[key].sort().to_list(),
     }
 
 
-def _check_times(frame: pl.DataFrame, times: list[str], name: str) -> None:
+def _check_times(frame: pl.DataFrame, times: list[str], where: str) -> None:
     for column in times:
         kind = frame.schema[column]
         if not isinstance(kind, pl.Datetime) or kind.time_zone != "UTC":
             raise WrongType(
-                f"column {column!r} of the rows for dataset {name!r} is {kind}; a clock is Datetime in UTC: "
+                f"column {column!r} of {where} is {kind}; a clock is Datetime in UTC: "
                 f"pl.col({column!r}).dt.replace_time_zone('UTC')"
             )
         if frame[column].null_count():
-            raise BadInput(f"column {column!r} of the rows for dataset {name!r} has {frame[column].null_count()} nulls")
+            raise BadInput(f"column {column!r} of {where} has {frame[column].null_count()} nulls")
 
 
-def _check_keys(frame: pl.DataFrame, key: str, name: str) -> None:
+def _check_keys(frame: pl.DataFrame, key: str, where: str) -> None:
     keys = frame[key]
     if keys.null_count():
-        raise BadInput(f"key column {key!r} of the rows for dataset {name!r} has {keys.null_count()} nulls; fill them")
+        raise BadInput(f"key column {key!r} of {where} has {keys.null_count()} nulls; fill them")
     twice = keys.filter(keys.is_duplicated()).unique(maintain_order=True)
     if len(twice):
         shown = ", ".join(map(str, twice.head(SHOWN)))
         raise BadInput(
-            f"key column {key!r} of the rows for dataset {name!r} repeats {len(twice)} values, such as {shown}; "
+            f"key column {key!r} of {where} repeats {len(twice)} values, such as {shown}; "
             "drop the duplicates first (tm.drop_duplicates)"
         )
 
@@ -175,8 +197,7 @@ def _check_shape(before: DatasetVersion, key: str, event_time: str | None, known
 
 
 def _already_there(before: DatasetVersion, there: pl.DataFrame, frame: pl.DataFrame, key: str) -> DatasetVersion:
-    same = there.height == frame.height and there.sort(key).equals(frame.select(there.columns).sort(key))
-    if same:
+    if rows_digest(there) == rows_digest(frame):
         return before
     shown = ", ".join(map(str, there[key].head(SHOWN)))
     raise BadInput(

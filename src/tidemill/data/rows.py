@@ -58,9 +58,7 @@ class Rows:
         for `by`, the key and the clocks.
         """
         keys = [by] if isinstance(by, str) else list(by)
-        version = other.base if isinstance(other, Rows) else other
-        if isinstance(other, Rows) and other.steps:
-            raise BadInput(f"as_of takes a dataset as it is; {version.name} has {len(other.steps)} steps of its own")
+        version = _whole(other, "as_of")
         if self.event_time is None or version.event_time is None:
             without = self.base.name if self.event_time is None else version.name
             raise BadInput(f"dataset {without!r} has no event time; add it with event_time= to look back in time")
@@ -84,8 +82,10 @@ class Rows:
 
     def labelled(self, other: Rows | DatasetVersion, column: str, *, on: str | None = None) -> Rows:
         """Only the rows whose label is known by now, with it as `column`. on: the shared key (default: the row id)."""
-        version = other.base if isinstance(other, Rows) else other
+        version = _whole(other, "labelled")
         shared = on or self.key
+        if column in self.columns:
+            raise BadInput(f"column {column!r} is there already; choose another label, or leave it out with select()")
         require_columns([shared], self.columns, where=f"dataset {self.base.name!r}")
         require_columns([shared, column], version.columns, where=f"dataset {version.name!r}")
         step = {"step": "labelled", "dataset": version.digest, "name": version.name, "on": shared, "column": column}
@@ -136,7 +136,8 @@ class Rows:
     def digest(self) -> str:
         """The digest of the plan, its inputs' contents and the clock."""
         clock = None if self.ws.clock is None else iso(self.ws.clock)
-        return json_digest([self.base.digest, [dict(step) for step in self.steps], clock])
+        clocks = [[each.event_time, each.known_time] for each in self.inputs]
+        return json_digest([self.base.digest, self.key, clocks, [dict(step) for step in self.steps], clock])
 
     def frame(self) -> pl.DataFrame:
         """Read the rows, in order of event time (then row id); read once per plan."""
@@ -145,9 +146,9 @@ class Rows:
             rows = datasets.scan(self.ws, self.base).collect()
             if self.event_time is not None:
                 rows = rows.sort(self.event_time, self.key)
-            by_digest = {each.digest: each for each in self.inputs}
+            by_content = {(each.name, each.digest): each for each in self.inputs}
             for step in self._ordered():
-                rows = self._apply(rows, step, by_digest)
+                rows = self._apply(rows, step, by_content)
             self._frames[name] = rows
         return self._frames[name]
 
@@ -159,7 +160,7 @@ class Rows:
         return sorted(self.steps, key=lambda step: step["step"] != "where")
 
     def _apply(
-        self, rows: pl.DataFrame, step: Mapping[str, Any], by_digest: Mapping[str, DatasetVersion]
+        self, rows: pl.DataFrame, step: Mapping[str, Any], by_content: Mapping[tuple[str, str], DatasetVersion]
     ) -> pl.DataFrame:
         if step["step"] == "where":
             for bound, keep in (("since", "ge"), ("until", "lt")):
@@ -168,9 +169,13 @@ class Rows:
             return rows
         if step["step"] == "select":
             return rows.select(step["columns"])
-        version = by_digest[step["dataset"]]
+        version = by_content[step["name"], step["dataset"]]
         if step["step"] == "labelled":
             labels = datasets.scan(self.ws, version).select(step["on"], step["column"]).collect()
+            twice = labels.filter(pl.col(step["on"]).is_duplicated())
+            if twice.height:
+                value = twice[step["on"]][0]
+                raise BadInput(f"dataset {version.name!r} labels {step['on']} {value!r} twice; once is allowed")
             return rows.join(labels, on=step["on"], how="inner", maintain_order="left")
         return join_as_of(
             rows,
@@ -201,4 +206,14 @@ def rows(ws: Workspace, version: DatasetVersion) -> Rows:
 
 
 def _time(at: Time) -> datetime:
-    return parse_time(at) if isinstance(at, str) else at
+    """The moment; BadInput for a text that is no time, or a datetime without a zone."""
+    if isinstance(at, str):
+        return parse_time(at)
+    iso(at)
+    return at
+
+
+def _whole(other: Rows | DatasetVersion, verb: str) -> DatasetVersion:
+    if isinstance(other, Rows) and other.steps:
+        raise BadInput(f"{verb} takes a dataset as it is; {other.base.name} has {len(other.steps)} steps of its own")
+    return other.base if isinstance(other, Rows) else other

@@ -5,18 +5,18 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
 from tidemill.core.errors import Corrupt, NoRoom, NotFound
 from tidemill.core.ids import CHUNK_BYTES, digest, new_id
-from tidemill.core.store import Blob
+from tidemill.core.store import Blob, is_digest
 
 DRAFTS = ".drafts"
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 class FolderStore:
@@ -28,13 +28,17 @@ class FolderStore:
     def put(self, data: bytes) -> str:
         """Write to a draft, flush it to disk, rename."""
         name = digest(data)
-        if not self._place(name).exists():
+        try:
+            os.utime(self._place(name))
+        except FileNotFoundError:
             with self._draft(lambda: name) as file:
                 file.write(data)
         return name
 
     def put_file(self, path: Path) -> str:
         """Copy in chunks of 1 MiB, digesting on the way."""
+        if not path.is_file():
+            raise NotFound(f"no file {path} to store")
         state = hashlib.sha256()
         with path.open("rb") as source, self._draft(state.hexdigest) as file:
             while chunk := source.read(CHUNK_BYTES):
@@ -54,12 +58,15 @@ class FolderStore:
 
     def has(self, digest: str) -> bool:
         """Whether it is there."""
-        return self._place(digest).exists()
+        return is_digest(digest) and self._place(digest).exists()
 
     def list(self) -> Iterator[Blob]:
         """All blobs, in order of digest."""
         for place in sorted(self.root.glob("[0-9a-f][0-9a-f]/*")):
-            stat = place.stat()
+            try:
+                stat = place.stat()
+            except FileNotFoundError:  # deleted since the folder was read
+                continue
             yield Blob(place.name, stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC))
 
     def delete(self, digest: str) -> None:
@@ -69,18 +76,21 @@ class FolderStore:
     def sweep_drafts(self, *, older_than_s: float = 3600.0) -> int:
         """Remove drafts that a killed process left; returns how many."""
         now = datetime.now(UTC).timestamp()
-        old = [draft for draft in (self.root / DRAFTS).glob("*") if now - draft.stat().st_mtime > older_than_s]
-        for draft in old:
-            draft.unlink(missing_ok=True)
-        return len(old)
+        removed = 0
+        for draft in (self.root / DRAFTS).glob("*"):
+            with suppress(FileNotFoundError):  # published since the folder was read
+                if now - draft.stat().st_mtime > older_than_s:
+                    draft.unlink()
+                    removed += 1
+        return removed
 
     def _place(self, name: str) -> Path:
-        if len(name) != 64 or not all(letter in "0123456789abcdef" for letter in name):
+        if not is_digest(name):
             raise NotFound(f"{name!r} is no digest; a digest has 64 hexadecimal digits")
         return self.root / name[:2] / name
 
     @contextmanager
-    def _draft(self, name: object) -> Iterator[BinaryIO]:
+    def _draft(self, name: Callable[[], str]) -> Iterator[BinaryIO]:
         draft = self.root / DRAFTS / new_id()
         try:
             draft.parent.mkdir(parents=True, exist_ok=True)
@@ -88,17 +98,14 @@ class FolderStore:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            assert callable(name)
             place = self._place(name())
             place.parent.mkdir(parents=True, exist_ok=True)
             draft.replace(place)
-        except OSError as error:
-            draft.unlink(missing_ok=True)
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
-                free = shutil.disk_usage(self.root.parent).free // 2**20
-                raise NoRoom(
-                    f"cannot write to {self.root} ({error.strerror}; {free} MiB free); free space, then retry"
-                ) from error
+        except BaseException as error:
+            with suppress(OSError):
+                draft.unlink(missing_ok=True)
+            if isinstance(error, OSError) and error.errno in FULL:
+                raise NoRoom(f"cannot write to {self.root} ({error.strerror}); free space, then retry") from error
             raise
 
 

@@ -20,11 +20,14 @@ class MemoryStore:
     def put(self, data: bytes) -> str:
         """Keep a copy."""
         name = digest_of(data)
-        self._blobs.setdefault(name, (bytes(data), Blob(name, len(data), utc_now())))
+        kept = self._blobs[name][0] if name in self._blobs else bytes(data)
+        self._blobs[name] = (kept, Blob(name, len(data), utc_now()))
         return name
 
     def put_file(self, path: Path) -> str:
         """Keep the file's content."""
+        if not path.is_file():
+            raise NotFound(f"no file {path} to store")
         return self.put(path.read_bytes())
 
     def get(self, digest: str) -> bytes:
@@ -42,7 +45,8 @@ class MemoryStore:
 
     def list(self) -> Iterator[Blob]:
         """All blobs, in order of digest."""
-        yield from (self._blobs[name][1] for name in sorted(self._blobs))
+        held = dict(self._blobs)
+        yield from (held[name][1] for name in sorted(held))
 
     def delete(self, digest: str) -> None:
         """Remove it."""

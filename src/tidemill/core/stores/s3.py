@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
+from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from tidemill.core.errors import BadInput, Corrupt, MissingExtra, NotFound
 from tidemill.core.ids import digest as digest_of
-from tidemill.core.ids import file_digest
-from tidemill.core.store import Blob
+from tidemill.core.ids import file_digest, utc_now
+from tidemill.core.store import RENEW_S, Blob, is_digest
 
 
 class S3Store:
@@ -23,16 +24,18 @@ class S3Store:
         self.url = url
 
     def put(self, data: bytes) -> str:
-        """Upload, unless it is there."""
+        """Upload, unless it is there and young."""
         name = digest_of(data)
-        if not self.has(name):
+        if not self._young(name):
             self._store.put(_place(name), data)
         return name
 
     def put_file(self, path: Path) -> str:
         """Upload a file in parts."""
+        if not path.is_file():
+            raise NotFound(f"no file {path} to store")
         name = file_digest(path)
-        if not self.has(name):
+        if not self._young(name):
             self._store.put(_place(name), path)
         return name
 
@@ -48,17 +51,15 @@ class S3Store:
 
     def has(self, digest: str) -> bool:
         """Whether it is there."""
-        try:
-            self._store.head(_place(digest))
-        except FileNotFoundError:
-            return False
-        return True
+        return is_digest(digest) and self._stored_at(digest) is not None
 
     def list(self) -> Iterator[Blob]:
         """All blobs, in order of digest (S3 lists in order of name)."""
         for part in self._store.list():
             for meta in part:
-                yield Blob(str(meta["path"]).rsplit("/", 1)[-1], int(meta["size"]), meta["last_modified"])
+                name = str(meta["path"]).rsplit("/", 1)[-1]
+                if is_digest(name):
+                    yield Blob(name, int(meta["size"]), meta["last_modified"])
 
     def delete(self, digest: str) -> None:
         """Remove it."""
@@ -67,8 +68,21 @@ class S3Store:
         except FileNotFoundError:
             return
 
+    def _stored_at(self, digest: str) -> datetime | None:
+        try:
+            found: datetime = self._store.head(_place(digest))["last_modified"]
+        except FileNotFoundError:
+            return None
+        return found
+
+    def _young(self, digest: str) -> bool:
+        stored_at = self._stored_at(digest)
+        return stored_at is not None and (utc_now() - stored_at).total_seconds() < RENEW_S
+
 
 def _place(name: str) -> str:
+    if not is_digest(name):
+        raise NotFound(f"{name!r} is no digest; a digest has 64 hexadecimal digits")
     return f"{name[:2]}/{name}"
 
 
