@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 
 from tidemill import __version__
 from tidemill.api import views
-from tidemill.api.auth import LOOPBACK, Door, Keyring, NotSignedIn, may_read, may_write
+from tidemill.api.auth import LOOPBACK, SECURITY, Door, Keyring, NotSignedIn, may_read, may_write
 from tidemill.api.routes import readings
 from tidemill.api.views.shaping import Shown
 from tidemill.core.errors import BadInput, Busy, Conflict, NotFound, Refused, TidemillError
@@ -78,7 +78,10 @@ def show_errors(app: FastAPI, show: ShowError) -> None:
         return show(request, 422, "BadInput", "; ".join(map(_wrong, error.errors())))
 
     async def unforeseen(request: Request, error: Exception) -> Response:
-        return show(request, 500, type(error).__name__, "something unforeseen went wrong; see the server's terminal")
+        text = "something unforeseen went wrong; see the server's terminal"
+        answer = show(request, 500, type(error).__name__, text)
+        answer.headers.update(SECURITY)  # such an error passes the door on its way out
+        return answer
 
     app.add_exception_handler(TidemillError, ours)
     app.add_exception_handler(HTTPException, http)

@@ -18,11 +18,12 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from tidemill.core.errors import Refused
+from tidemill.core.errors import BadInput, Refused
 
 Permission = Literal["open", "read", "write"]
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+SHORTEST = 16  # characters of a token: a token file that was never written is an empty one, which anybody could show
 
 # No script runs at all; styles and forms are our own only.
 SECURITY = {
@@ -40,9 +41,14 @@ class NotSignedIn(Refused):
 
 
 class Keyring:
-    """The token of a workspace, and the cookie that stands for it."""
+    """The token of a workspace, and the cookie that stands for it. Raises BadInput for a token that is too short."""
 
     def __init__(self, token: str) -> None:
+        if len(token) < SHORTEST:
+            raise BadInput(
+                f"the access token has {len(token)} characters; it needs {SHORTEST} or more: remove the workspace's "
+                "keys/web-token, and `tidemill up` makes a new one"
+            )
         name = hashlib.sha256(f"tidemill name {token}".encode()).hexdigest()[:8]
         self._token = token.encode()
         self.cookie = f"tidemill_{name}"  # cookies know no port: two workspaces on this machine must not share one
