@@ -28,11 +28,12 @@ def up(ctx: click.Context, port: int, host: str, anywhere: bool) -> None:
     from tidemill.web.app import create
 
     token = _token(opened.ws.root)
+    app = create(opened, token, hosts=[host])
     listening = _listen(host, port)
     shown = listening.getsockname()[1]
     click.echo(f"Tidemill serves {opened.ws.url}\n\n    http://{host}:{shown}/login?token={token}\n")
     click.echo("The link signs this browser in. Stop with Ctrl-C.")
-    config = uvicorn.Config(create(opened, token), log_level="warning", access_log=False, server_header=False)
+    config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False)
     uvicorn.Server(config).run(sockets=[listening])
 
 
@@ -41,6 +42,7 @@ def _listen(host: str, port: int) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
+        listening.listen(128)  # from here on a browser that follows the link waits rather than fails
     except OSError as error:
         listening.close()
         raise PortInUse(

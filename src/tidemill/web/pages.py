@@ -126,6 +126,8 @@ def number(found: Any, digits: int = 4) -> str:
         return "–"
     if isinstance(found, bool) or not isinstance(found, int | float):
         return str(found)
+    if abs(found) < 1e-12:
+        return "0"
     if isinstance(found, int) or (abs(found) >= 1000 and abs(found) < 1e15):
         return f"{found:,.0f}"
     return f"{found:.{digits}g}"

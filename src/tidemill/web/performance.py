@@ -16,13 +16,14 @@ PANELS = (("auc", "AUC, higher is better"), ("log_loss", "Log loss, lower is bet
 LANE = 17
 
 
-def plot(performance: Shown, alerts: Sequence[Shown], *, width: int) -> Markup:
+def plot(performance: Shown, *, width: int) -> Markup:
     """The plot `width` pixels wide; empty where nothing is proved yet.
 
     performance: of views.deployment. Lines are scores over the monitor's window, day by day; thick strokes calendar
     months; the dashed line is the champion's AUC on its test rows.
     """
     days, months, marks = performance["days"], performance["months"], performance["marks"]
+    alerts = performance["alert_days"]
     if not days and not months:
         return Markup()
     first, last = _span(days, months, marks)
@@ -108,7 +109,7 @@ def _panel(
         end = (begin + timedelta(days=32)).replace(day=1)
         if line.get(score) is None:
             continue
-        from_, to = x.at(max(begin.toordinal(), x.low)), x.at(min(end.toordinal(), x.high))
+        from_, to = x.at(max(begin.toordinal(), x.low)), x.at(min(end.toordinal(), x.high)) - 2
         told = escape(f"{line['period']}: {score.replace('_', ' ')} {line[score]:.4f} on {line['n']:,.0f} answers")
         parts.append(f'<path class="month" d="M{from_} {y.at(line[score])}H{to}"><title>{told}</title></path>')
     if score == "auc":

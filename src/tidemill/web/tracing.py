@@ -1,9 +1,10 @@
-"""A trace as SVG: what came from what, from left to right, versions and repetitions of one name in one box."""
+"""A trace as SVG: what came from what, from the top down, versions and repetitions of one name in one box."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 from urllib.parse import urlencode
 
@@ -11,9 +12,10 @@ from markupsafe import Markup, escape
 
 from tidemill.api.views.shaping import Shown
 
-WIDE, HIGH = 190, 44
-STEP_X, STEP_Y = WIDE + 56, HIGH + 14
-LETTERS = 25  # that fit into a box
+HIGH, GAP, BETWEEN = 44, 14, 40  # of a box; between boxes of a row; between layers
+
+Key = tuple[str, str, str]
+Place = tuple[float, float]
 
 
 class Box(NamedTuple):
@@ -30,30 +32,30 @@ class Box(NamedTuple):
 class Drawn(NamedTuple):
     """Boxes by key, links between them (from, to), and the depth of each."""
 
-    boxes: dict[tuple[str, str, str], Box]
-    links: set[tuple[tuple[str, str, str], tuple[str, str, str]]]
-    depth: dict[tuple[str, str, str], int]
+    boxes: dict[Key, Box]
+    links: set[tuple[Key, Key]]
+    depth: dict[Key, int]
 
 
-def plot(trace: Shown) -> Markup:
-    """The drawing; empty for a root alone. trace: of views.trace."""
+def plot(trace: Shown, *, width: int) -> Markup:
+    """The drawing, `width` pixels wide; empty for a root alone. trace: of views.trace."""
     if not trace["links"]:
         return Markup()
     drawn = _grouped(trace)
-    places = _placed(drawn)
-    width = max(x for x, _ in places.values()) + WIDE + 8
-    height = max(y for _, y in places.values()) + HIGH + 8
-    parts = [_link(places[above], places[below]) for above, below in sorted(drawn.links)]
-    parts += [_box(box, *places[key], first=drawn.depth[key] == 0) for key, box in drawn.boxes.items()]
-    size = f'width="{width}" height="{height}" viewBox="0 0 {width} {height}"'
+    box = min(186, (width - 10 - GAP) // 2)
+    places = _placed(drawn, width, box)
+    height = max(y for _, y in places.values()) + HIGH + 22
+    parts = [_link(places[above], places[below], box) for above, below in sorted(drawn.links)]
+    parts += [_box(each, *places[key], box, first=drawn.depth[key] == 0) for key, each in drawn.boxes.items()]
+    size = f'width="{width}" height="{height:g}" viewBox="0 0 {width} {height:g}"'
     title = f"Trace of {escape(trace['node']['label'])}: {len(drawn.boxes)} boxes; all nodes are listed below"
     return Markup(f'<svg class="trace" role="group" aria-label="{title}" {size}>{"".join(parts)}</svg>')  # noqa: S704  texts escaped
 
 
 def _grouped(trace: Shown) -> Drawn:
     """Nodes of one kind and name as one box; its depth is that of its nearest node."""
-    members: dict[tuple[str, str, str], list[Shown]] = {}
-    key_of: dict[str, tuple[str, str, str]] = {}
+    members: dict[Key, list[Shown]] = {}
+    key_of: dict[str, Key] = {}
     for node in trace["nodes"]:
         root = node["id"] == trace["root"]
         key = (node["what"], node["kind"], node["id"] if root else node["name"])
@@ -80,10 +82,8 @@ def _describe(nodes: Sequence[Shown]) -> Box:
     return Box(kind, what, name, note, href, f"{kind} {name}, {note}")
 
 
-def _depths(
-    root: tuple[str, str, str], links: set[tuple[tuple[str, str, str], tuple[str, str, str]]]
-) -> dict[tuple[str, str, str], int]:
-    below: dict[tuple[str, str, str], list[tuple[str, str, str]]] = {}
+def _depths(root: Key, links: set[tuple[Key, Key]]) -> dict[Key, int]:
+    below: dict[Key, list[Key]] = {}
     for above, under in sorted(links):
         below.setdefault(above, []).append(under)
     depth, queue = {root: 0}, deque([root])
@@ -96,47 +96,58 @@ def _depths(
     return depth
 
 
-def _placed(drawn: Drawn) -> dict[tuple[str, str, str], tuple[float, float]]:
-    """Left upper corners: a column for each depth, within it ordered by the mean place of what leads there.
+def _placed(drawn: Drawn, width: int, box: int) -> dict[Key, Place]:
+    """Left upper corners: a layer for each depth, wrapped into rows, ordered by the mean place of what leads there.
 
     Source: Sugiyama, Tagawa & Toda, Methods for visual understanding of hierarchical systems, 1981 (barycentres).
     """
-    columns: dict[int, list[tuple[str, str, str]]] = {}
+    layers: dict[int, list[Key]] = {}
+    above: dict[Key, list[Key]] = {}
     for key in drawn.boxes:
-        columns.setdefault(drawn.depth.get(key, 0), []).append(key)
-    row: dict[tuple[str, str, str], float] = {}
-    tallest = max(len(column) for column in columns.values())
-    for number in sorted(columns):
-        keys = columns[number]
-
-        def weight(key: tuple[str, str, str]) -> tuple[float, tuple[str, str, str]]:
-            rows = [row[above] for above, below in drawn.links if below == key and above in row]
-            return (sum(rows) / len(rows) if rows else 0.0, key)
-
-        for place, key in enumerate(sorted(keys, key=weight)):
-            row[key] = place + (tallest - len(keys)) / 2
-    return {key: (4 + drawn.depth.get(key, 0) * STEP_X, 4 + row[key] * STEP_Y) for key in drawn.boxes}
-
-
-def _link(start: tuple[float, float], end: tuple[float, float]) -> str:
-    if end[0] > start[0]:
-        x1, y1, x2, y2 = start[0] + WIDE, start[1] + HIGH / 2, end[0], end[1] + HIGH / 2
-        bend = min(60, (x2 - x1) / 2)
-        return f'<path class="link" d="M{x1} {y1:g}C{x1 + bend:g} {y1:g} {x2 - bend:g} {y2:g} {x2} {y2:g}"/>'
-    # Back to a version before: below the boxes, dashed.
-    x1, y1, x2, y2 = start[0] + WIDE / 2, start[1] + HIGH, end[0] + WIDE / 2, end[1] + HIGH
-    return f'<path class="link back" d="M{x1} {y1:g}C{x1:g} {y1 + 14:g} {x2:g} {y2 + 14:g} {x2} {y2:g}"/>'
+        layers.setdefault(drawn.depth.get(key, 0), []).append(key)
+    for start, end in drawn.links:
+        above.setdefault(end, []).append(start)
+    places: dict[Key, Place] = {}
+    in_row = max(1, (width - 10 + GAP) // (box + GAP))
+    y = 5.0
+    for number in sorted(layers):
+        ordered = sorted(layers[number], key=partial(_weight, above, dict(places)))
+        for first in range(0, len(ordered), in_row):
+            row = ordered[first : first + in_row]
+            left = (width - len(row) * (box + GAP) + GAP) / 2
+            places |= {key: (left + place * (box + GAP), y) for place, key in enumerate(row)}
+            y += HIGH + GAP
+        y += BETWEEN - GAP
+    return places
 
 
-def _box(box: Box, x: float, y: float, *, first: bool) -> str:
+def _weight(above: dict[Key, list[Key]], places: dict[Key, Place], key: Key) -> tuple[float, Key]:
+    seen = [places[each][0] for each in above.get(key, ()) if each in places]
+    return (sum(seen) / len(seen) if seen else 0.0, key)
+
+
+def _link(start: Place, end: Place, box: int) -> str:
+    x1, x2 = start[0] + box / 2, end[0] + box / 2
+    if end[1] > start[1]:
+        y1, y2 = start[1] + HIGH, end[1]
+        bend = (y2 - y1) / 2
+        return f'<path class="link" d="M{x1:g} {y1:g}C{x1:g} {y1 + bend:g} {x2:g} {y2 - bend:g} {x2:g} {y2:g}"/>'
+    # Back to a version before, or to a neighbour: around below, dashed.
+    y1, y2 = start[1] + HIGH, end[1] + HIGH
+    return f'<path class="link back" d="M{x1:g} {y1:g}C{x1:g} {y1 + 20:g} {x2:g} {y2 + 20:g} {x2:g} {y2:g}"/>'
+
+
+def _box(box: Box, x: float, y: float, wide: int, *, first: bool) -> str:
     corner = HIGH / 2 if box.what == "run" else 5
-    kind = escape(_cut(f"{box.kind} · {box.note}", LETTERS + 3))
+    inset = 18 if wide > 150 else 13
+    letters = (wide - 2 * inset + 6) // 7  # of 13 px, bold
+    kind = escape(_cut(f"{box.kind} · {box.note}", letters + 4))
     shown = "root" if first else box.what
     return (
         f'<a href="{escape(box.href)}"><title>{escape(box.told)}</title>'
-        f'<rect class="box {shown}" x="{x:g}" y="{y:g}" width="{WIDE}" height="{HIGH}" rx="{corner:g}"/>'
-        f'<text class="kind" x="{x + 16:g}" y="{y + 17:g}">{kind}</text>'
-        f'<text class="name" x="{x + 16:g}" y="{y + 34:g}">{escape(_cut(box.title, LETTERS - 3))}</text></a>'
+        f'<rect class="box {shown}" x="{x:g}" y="{y:g}" width="{wide}" height="{HIGH}" rx="{corner:g}"/>'
+        f'<text class="kind" x="{x + inset:g}" y="{y + 18:g}">{kind}</text>'
+        f'<text class="name" x="{x + inset:g}" y="{y + 34:g}">{escape(_cut(box.title, letters - 2))}</text></a>'
     )
 
 

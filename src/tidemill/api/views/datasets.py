@@ -28,15 +28,17 @@ def dataset(project: Project, name: str, *, version: int | None = None) -> Shown
 
     found = stored.get(project.ws, name, version)
     versions = stored.log(project.ws, name)
+    # Not verified: this is a look, where a use would verify. Its columns are in the table's order; the meta's are not.
+    first = project.ws.tables.scan(found.pinned, verify=False).head(FIRST_ROWS).collect()
     readers = [edge.run_id for edge in project.ws.graph.edges([found.id]) if edge.role == "in"]
     return {
         **_line(found),
         "key": found.key,
         "event_time": found.event_time,
         "known_time": found.known_time,
-        "columns": dict(found.columns),
+        "columns": {column: found.columns[column] for column in first.columns},
         "versions": [_line(each) for each in versions],
-        "first_rows": _first_rows(project, found),
+        "first_rows": [[plain(value) for value in row] for row in first.iter_rows()],
         "used_by": [run_line(_run(project, run_id)) for run_id in sorted(set(readers), reverse=True)[:USES]],
         "uses": len(set(readers)),
     }
@@ -51,12 +53,6 @@ def _line(version: DatasetVersion) -> Shown:
         "message": meta.get("message") or "",
         "n_columns": len(version.columns),
     }
-
-
-def _first_rows(project: Project, version: DatasetVersion) -> list[list[object]]:
-    """The first rows, each a list in the order of the columns. Not verified: a look, where a use would verify."""
-    scan = project.ws.tables.scan(version.pinned, verify=False)
-    return [[plain(value) for value in row] for row in scan.head(FIRST_ROWS).collect().iter_rows()]
 
 
 def _run(project: Project, run_id: str) -> Run:

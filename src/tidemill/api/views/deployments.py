@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from tidemill.api.views.alerting import alert_line
 from tidemill.api.views.shaping import Shown, artifact_line, event_line, event_time, numbers, plain
 from tidemill.core.errors import NotFound, nearest
+from tidemill.core.ids import iso
 from tidemill.core.types import Artifact, Deployment, Event, Traffic
 from tidemill.core.workspace import Workspace
 from tidemill.project import Project
+
+if TYPE_CHECKING:
+    from tidemill.watch.alerts import Raised
 
 DAYS = 60  # days of the latency and drift table; the plot has all
 REPORTS = 1_000
@@ -56,6 +61,7 @@ def deployment(project: Project, name: str) -> Shown:
             ],
             "months": _months(ws, name),
             "marks": _marks(ws, name, traffic, {each.revision: each for each in revisions}),
+            "alert_days": _alert_days(raised),
         },
         "days": list(reversed(reports[-DAYS:])),
         "checked_days": len(reports),
@@ -161,6 +167,17 @@ def _marks(ws: Workspace, name: str, traffic: list[Event], revisions: dict[int, 
     for mark in sorted(found, key=lambda mark: str(mark["at"])):
         kept.setdefault((mark["at"][:10], mark["what"]), mark)
     return list(kept.values())
+
+
+def _alert_days(raised: Sequence[Raised]) -> list[Shown]:
+    """The days that have alerts, in order: {at, what, text}."""
+    by_day: dict[str, list[str]] = {}
+    for each in raised:
+        by_day.setdefault(iso(each.at), []).append(each.text)
+    return [
+        {"at": at, "what": "alert" if len(texts) == 1 else f"{len(texts)} alerts", "text": "; ".join(texts[:4])}
+        for at, texts in sorted(by_day.items())
+    ]
 
 
 def _model_label(found: Deployment | None) -> str:
