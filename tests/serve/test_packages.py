@@ -213,3 +213,10 @@ def test_naive_times_and_dates_and_nan_become_golden_rows(ws, estimators):
     estimator = HistGradientBoostingClassifier().fit(recipes.batch(recipe, frame), [0, 1] * 10)
     digest = packages.build(ws, recipe=recipe, estimator=estimator, frame=frame, card="", meta={})
     assert packages.load(ws, digest).score([{"day": "2013-01-01", "at": "2013-01-01T05:00:00", "x": None}])
+
+
+def test_a_missing_value_of_a_frame_is_one_however_it_is_written(ws, package, rows):
+    loaded = packages.load(ws, package)
+    assert loaded.score([{**rows[0], "temp": float("nan")}]) == loaded.score([{**rows[0], "temp": None}])
+    with pytest.raises(BadInput, match="got number inf"):
+        loaded.score([{**rows[0], "temp": float("inf")}])

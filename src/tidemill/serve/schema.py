@@ -75,7 +75,7 @@ def _shown(value: object) -> str:
 
 def _number(value: Any) -> bool:
     if type(value) is float:
-        return math.isfinite(value)
+        return not math.isinf(value)  # NaN comes from frames only, and is a missing value there
     if type(value) is int:
         return -(2**1023) < value < 2**1023
     return False
