@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 
 import numpy as np
 import polars as pl
@@ -50,8 +51,19 @@ def same_bits(one: np.ndarray, other: np.ndarray) -> bool:
     return bool(((one.view(np.uint64) == other.view(np.uint64)) | (np.isnan(one) & np.isnan(other))).all())
 
 
+new_values = st.one_of(
+    row_values,
+    st.builds(
+        lambda row, a, b: {**row, "a": a, "b": b},
+        row_values,
+        st.sampled_from([float("inf"), -float("inf"), -0.0, 5e-324, 1.7976931348623157e308]),
+        st.floats(),
+    ),
+)
+
+
 @settings(max_examples=150, deadline=None)
-@given(st.lists(row_values, min_size=1, max_size=20), st.lists(row_values, min_size=1, max_size=20))
+@given(st.lists(row_values, min_size=1, max_size=20), st.lists(new_values, min_size=1, max_size=20))
 def test_batch_and_row_give_the_same_bits(train: list[dict], new: list[dict]) -> None:
     fitted = r.fit(ALL, pl.DataFrame(train, schema=SCHEMA))
     frame = pl.DataFrame(new, schema=SCHEMA)
@@ -133,12 +145,59 @@ def test_scale_agrees_with_scikit_learn() -> None:
         (r.recipe(r.fill("c", how="most_common")), {"c": ["u"]}, WrongType, "one_hot, ordinal or dates"),
         (r.recipe(r.fill("c", how="median")), {"c": ["u"]}, BadInput, "for text use how='most_common'"),
         (r.recipe(r.keep("x")), {"x": []}, NotEnoughRows, "give it the training rows"),
-        (r.recipe(r.keep("x")), {"x": [timedelta(1)]}, WrongType, "numbers, text, booleans and times"),
+        (
+            r.recipe(r.keep("x")),
+            {"x": [timedelta(1)]},
+            WrongType,
+            r"takes numbers \(no decimals\), text, booleans, times",
+        ),
+        (r.recipe(r.keep("x")), {"x": [Decimal("1.5")]}, WrongType, r"takes numbers \(no decimals\)"),
+        (r.recipe(r.one_hot("c"), r.one_hot("c")), {"c": ["u"]}, BadInput, "feature 'c=u' is made twice"),
+        (r.recipe(r.fill("x", how="x")), {"x": [1.0]}, BadInput, "does not fit a column of number"),
     ],
 )
 def test_bad_input_is_named(recipe: r.Recipe, frame: dict, error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text):
         r.fit(recipe, pl.DataFrame(frame))
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ({"x": "1"}, "column 'x' is '1'; the recipe needs a number"),
+        ({"x": 10**400}, "column 'x' is a number of more than 308 digits"),
+        ({"c": 1.5}, "column 'c' is 1.5; the recipe needs text"),
+        ({"t": "soon"}, "column 't' is 'soon'; the recipe needs a time such as"),
+        ({"t": 1.5}, "column 't' is 1.5; the recipe needs a time, ISO text or microseconds"),
+    ],
+)
+def test_a_row_of_another_type_is_refused(value: dict, text: str) -> None:
+    recipe = r.recipe(r.keep("x"), r.one_hot("c"), r.dates("t"))
+    fitted = r.fit(recipe, pl.DataFrame({"x": [1.0], "c": ["u"], "t": [datetime(2013, 1, 1)]}))
+    with pytest.raises(WrongType, match=text):
+        r.row(fitted)(value)
+
+
+def test_options_that_cannot_be_are_named_at_the_call() -> None:
+    with pytest.raises(BadInput, match=r"one_hot\(at_most=0\); allowed: a whole number from 1"):
+        r.one_hot("c", at_most=0)
+    with pytest.raises(BadInput, match=r"fill\(how=nan\); allowed: median, mean, most_common, a number or a text"):
+        r.fill("x", how=float("nan"))
+    with pytest.raises(BadInput, match="dates has no part 'hours'; allowed are hour"):
+        r.dates("t", parts=("hours",))
+    with pytest.raises(BadInput, match="a recipe needs steps, and each step columns"):
+        r.recipe(r.keep())
+
+
+def test_a_time_of_another_zone_or_unit_is_the_same_time() -> None:
+    at = datetime(2013, 7, 4, 22, 15, 0, 250_000)
+    fitted = r.fit(r.recipe(r.dates("t", parts=("minute_of_day", "day"))), pl.DataFrame({"t": [at]}))
+    zone = pl.DataFrame({"t": [at]}).with_columns(pl.col("t").dt.replace_time_zone("America/New_York"))
+    for unit in ("ms", "us", "ns"):
+        for frame in (zone, pl.DataFrame({"t": [at, datetime(1931, 2, 3, 4, 5, 6, 7000)]})):
+            frame = frame.with_columns(pl.col("t").dt.cast_time_unit(unit))
+            assert [r.row(fitted)(row) for row in frame.to_dicts()] == r.batch(fitted, frame).tolist()
+    assert r.batch(fitted, zone).tolist() == [[135.0, 5.0]]
 
 
 def test_a_batch_of_another_type_is_refused() -> None:
@@ -150,6 +209,12 @@ def test_a_batch_of_another_type_is_refused() -> None:
 def test_numbers_too_large_to_scale_are_named() -> None:
     with pytest.raises(BadInput, match=r"as large as 1e\+300; clean the column"):
         r.fit(r.recipe(r.scale("x")), pl.DataFrame({"x": [1e300, -1e300]}))
+
+
+@pytest.mark.parametrize("step", [r.scale("x"), r.fill("x", how="mean"), r.fill("x"), r.fill("x", how="most_common")])
+def test_no_infinity_is_learned(step: r.Step) -> None:
+    with pytest.raises(BadInput, match="as large as inf; clean the column"):
+        r.fit(r.recipe(step), pl.DataFrame({"x": [float("inf"), float("inf"), 1.0, None]}))
 
 
 def test_a_newer_format_is_refused() -> None:

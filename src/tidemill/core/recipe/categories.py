@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tidemill.core.errors import BadInput
 from tidemill.core.recipe.definition import Code, Kind, State, Step, Values
 
 AT_MOST = 50
@@ -14,6 +15,8 @@ AT_MOST = 50
 
 def one_hot(*columns: str, at_most: int = AT_MOST) -> Step:
     """One 0/1 column for each of the `at_most` most common training categories; all 0 for missing and unknown ones."""
+    if not isinstance(at_most, int) or at_most < 1:
+        raise BadInput(f"one_hot(at_most={at_most!r}); allowed: a whole number from 1, for example {AT_MOST}")
     return Step("one_hot", columns, {"at_most": at_most})
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -60,6 +61,9 @@ def fit(recipe: Recipe, frame: pl.DataFrame | pl.LazyFrame) -> Recipe:
         fitted = replace(step, states=tuple(states))
         _advance(fitted, work, kinds, made)
         steps.append(fitted)
+    twice = [name for name in made if made.count(name) > 1]
+    if twice:
+        raise BadInput(f"feature {twice[0]!r} is made twice; name each column once a kind of step, and each part once")
     for name in made:
         if kinds[name] not in ("number", "bool"):
             raise WrongType(f"feature {name!r} is {kinds[name]}; make it numbers with one_hot, ordinal or dates")
@@ -83,7 +87,8 @@ def batch(recipe: Recipe, frame: pl.DataFrame) -> FloatArray:
 def row(recipe: Recipe) -> Row:
     """A function from one row (a mapping with the needed columns) to its features: generated straight-line Python.
 
-    It loads no DataFrame library; numbers may be int, float, bool or None, times datetime, ISO text or microseconds.
+    It loads no DataFrame library; numbers may be int, float, bool or None, times datetime, ISO text or microseconds; an
+    absent column is a missing value. The function raises WrongType naming the column for a value of another type.
     """
     needs = _needs(recipe)
     code = _Source()
@@ -91,7 +96,8 @@ def row(recipe: Recipe) -> Row:
     kinds, made = dict(needs), []  # type: ignore[var-annotated]
     for column, kind in needs.items():
         reader = {"number": _number, "bool": _number, "text": _text, "time": _micros}[kind]
-        variables[column] = code.let(f"{code.constant(reader)}(r.get({code.constant(column)}))")
+        name = code.constant(column)
+        variables[column] = code.let(f"{code.constant(reader)}(r.get({name}), {name})")
     for step in recipe.steps:
         doing = operation(step.operation)
         for column, state in zip(step.columns, step.states or (), strict=True):
@@ -221,11 +227,11 @@ def _kind(column: pl.Series, name: str, textual: set[str]) -> Kind:
         return "text"
     if kind == pl.Boolean:
         return "bool"
-    if kind.is_numeric() or kind == pl.Null:
+    if (kind.is_numeric() and not kind.is_decimal()) or kind == pl.Null:
         return "number"
     if isinstance(kind, pl.Datetime | pl.Date):
         return "time"
-    raise WrongType(f"column {name!r} is {kind}; a recipe takes numbers, text, booleans and times")
+    raise WrongType(f"column {name!r} is {kind}; a recipe takes numbers (no decimals), text, booleans, times")
 
 
 def _cast(column: pl.Series, kind: Kind, name: str) -> pl.Series:
@@ -234,10 +240,11 @@ def _cast(column: pl.Series, kind: Kind, name: str) -> pl.Series:
     have = column.dtype
     if have == pl.Null:
         return column
+    numeric = (have.is_numeric() and not have.is_decimal()) or have == pl.Boolean
     fits = {
-        "number": have.is_numeric() or have == pl.Boolean,
-        "bool": have.is_numeric() or have == pl.Boolean,
-        "text": not have.is_float() and not have.is_nested() and not have.is_temporal(),
+        "number": numeric,
+        "bool": numeric,
+        "text": have in (pl.String, pl.Boolean) or isinstance(have, pl.Categorical | pl.Enum) or have.is_integer(),
         "time": isinstance(have, pl.Datetime | pl.Date),
     }[kind]
     if not fits:
@@ -259,26 +266,44 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
-def _number(value: Any) -> float:
-    return math.nan if value is None else float(value)
+def _number(value: Any, column: str) -> float:
+    if type(value) is float:
+        return value
+    if value is None:
+        return math.nan
+    if not isinstance(value, Real):
+        raise WrongType(f"column {column!r} is {value!r}; the recipe needs a number")
+    try:
+        return float(value)
+    except OverflowError:
+        raise WrongType(f"column {column!r} is a number of more than 308 digits; clean it first") from None
 
 
-def _text(value: Any) -> str | None:
+def _text(value: Any, column: str) -> str | None:
     if value is None or type(value) is str:
         return value
     if value is True or value is False:
         return "true" if value else "false"
+    if not isinstance(value, Integral):
+        raise WrongType(f"column {column!r} is {value!r}; the recipe needs text (or a whole number or boolean)")
     return str(value)
 
 
-def _micros(value: Any) -> int | None:
+def _micros(value: Any, column: str) -> int | None:
     """A time in microseconds: from datetime or date, ISO text, or microseconds. Without a zone: as it stands."""
     if value is None or type(value) is int:
         return value
     if type(value) is str:
-        value = datetime.fromisoformat(value)
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            raise WrongType(
+                f"column {column!r} is {value!r}; the recipe needs a time such as 2013-04-01T05:30Z"
+            ) from None
     elif type(value) is date:
         value = datetime(value.year, value.month, value.day, tzinfo=UTC)
+    if not isinstance(value, datetime):
+        raise WrongType(f"column {column!r} is {value!r}; the recipe needs a time, ISO text or microseconds")
     if value.tzinfo is None:
         value = value.replace(tzinfo=UTC)
     return int((value - _EPOCH) // _MICROSECOND)

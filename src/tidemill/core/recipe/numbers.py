@@ -22,6 +22,8 @@ def keep(*columns: str) -> Step:
 
 def fill(*columns: str, how: str | float = "median") -> Step:
     """Fill missing values. how: "median", "mean", "most_common" (text: only this), or a value."""
+    if how not in HOWS and not isinstance(how, str) and not (isinstance(how, int | float) and math.isfinite(how)):
+        raise BadInput(f"fill(how={how!r}); allowed: {', '.join(HOWS)}, a number or a text")
     return Step("fill", columns, {"how": how})
 
 
@@ -69,13 +71,12 @@ class Scale(Keep):
             return {"mean": 0.0, "reciprocal": 0.0}
         with np.errstate(over="ignore", invalid="ignore"):
             mean, deviation = float(known.mean()), float(known.std())
-        if not (math.isfinite(mean) and math.isfinite(deviation)):
-            raise BadInput(f"scale cannot take numbers as large as {np.abs(known).max():g}; clean the column first")
+        _require_finite(known, mean, deviation)
         return {"mean": mean, "reciprocal": 1.0 / deviation if deviation > 1e-300 else 0.0}
 
     def batch(self, values: Values, kind: Kind, options: Mapping[str, Any], state: State) -> list[Values]:  # noqa: ARG002
         """Subtract, then multiply."""
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):  # infinite * 0 is NaN, in a row as well
             return [(values - state["mean"]) * state["reciprocal"]]
 
     def row(self, value: str, kind: Kind, options: Mapping[str, Any], state: State, code: Code) -> list[str]:  # noqa: ARG002
@@ -103,10 +104,14 @@ class Fill(Keep):
         known = values[~np.isnan(values)]
         if not len(known):
             return {"value": 0.0}
-        if how == "most_common":
-            distinct, counts = np.unique(known, return_counts=True)
-            return {"value": float(distinct[np.argmax(counts)])}
-        return {"value": float(np.median(known) if how == "median" else known.mean())}
+        with np.errstate(over="ignore", invalid="ignore"):
+            if how == "most_common":
+                distinct, counts = np.unique(known, return_counts=True)
+                value = float(distinct[np.argmax(counts)])
+            else:
+                value = float(np.median(known) if how == "median" else known.mean())
+        _require_finite(known, value)
+        return {"value": value}
 
     def batch(self, values: Values, kind: Kind, options: Mapping[str, Any], state: State) -> list[Values]:  # noqa: ARG002
         """Where missing, the value."""
@@ -118,3 +123,11 @@ class Fill(Keep):
         """Where missing, the value."""
         missing = f"{value} is None" if kind == "text" else f"{value} != {value}"
         return [f"{code.constant(state['value'])} if {missing} else {value}"]
+
+
+def _require_finite(known: Values, *learned: float) -> None:
+    """What is learned is written as JSON, which knows no infinity."""
+    if not all(math.isfinite(value) for value in learned):
+        raise BadInput(
+            f"a recipe cannot learn from numbers as large as {np.abs(known).max():g}; clean the column first"
+        )
