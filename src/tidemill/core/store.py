@@ -18,12 +18,21 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from tidemill.core.errors import NotFound
+
 RENEW_S = 600.0
 
 
 def is_digest(text: str) -> bool:
     """Whether the text has the form of a digest: 64 hexadecimal digits, small letters."""
     return len(text) == 64 and all(letter in "0123456789abcdef" for letter in text)
+
+
+def require_digest(text: str) -> str:
+    """The text, or NotFound when it is no digest: nothing else may become a part of a path."""
+    if not is_digest(text):
+        raise NotFound(f"{text!r} is no digest; a digest has 64 hexadecimal digits")
+    return text
 
 
 class Blob(NamedTuple):

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from tidemill.core.errors import Corrupt, NoRoom, NotFound
 from tidemill.core.ids import CHUNK_BYTES, digest, new_id
-from tidemill.core.store import Blob, is_digest
+from tidemill.core.store import Blob, is_digest, require_digest
 
 DRAFTS = ".drafts"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
@@ -85,9 +85,7 @@ class FolderStore:
         return removed
 
     def _place(self, name: str) -> Path:
-        if not is_digest(name):
-            raise NotFound(f"{name!r} is no digest; a digest has 64 hexadecimal digits")
-        return self.root / name[:2] / name
+        return self.root / require_digest(name)[:2] / name
 
     @contextmanager
     def _draft(self, name: Callable[[], str]) -> Iterator[BinaryIO]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from tidemill.core.errors import Corrupt, NotFound
 from tidemill.core.ids import digest as digest_of
 from tidemill.core.ids import utc_now
-from tidemill.core.store import Blob
+from tidemill.core.store import Blob, require_digest
 
 
 class MemoryStore:
@@ -32,7 +32,7 @@ class MemoryStore:
 
     def get(self, digest: str) -> bytes:
         """The bytes, verified."""
-        if digest not in self._blobs:
+        if require_digest(digest) not in self._blobs:
             raise NotFound(f"no blob {digest} in memory")
         data = self._blobs[digest][0]
         if digest_of(data) != digest:
@@ -50,7 +50,7 @@ class MemoryStore:
 
     def delete(self, digest: str) -> None:
         """Remove it."""
-        self._blobs.pop(digest, None)
+        self._blobs.pop(require_digest(digest), None)
 
 
 def open_store(url: str = "") -> MemoryStore:  # noqa: ARG001  the extension point hands a url to every store

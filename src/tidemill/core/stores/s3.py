@@ -13,7 +13,7 @@ from typing import Any
 from tidemill.core.errors import BadInput, Corrupt, MissingExtra, NotFound
 from tidemill.core.ids import digest as digest_of
 from tidemill.core.ids import file_digest, utc_now
-from tidemill.core.store import RENEW_S, Blob, is_digest
+from tidemill.core.store import RENEW_S, Blob, is_digest, require_digest
 
 
 class S3Store:
@@ -81,9 +81,7 @@ class S3Store:
 
 
 def _place(name: str) -> str:
-    if not is_digest(name):
-        raise NotFound(f"{name!r} is no digest; a digest has 64 hexadecimal digits")
-    return f"{name[:2]}/{name}"
+    return f"{require_digest(name)[:2]}/{name}"
 
 
 def open_store(url: str) -> S3Store:
