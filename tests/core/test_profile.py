@@ -11,13 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tidemill.core import profile
-from tidemill.core.errors import BadInput, WrongFormat
+from tidemill.core.errors import BadInput, UnknownColumn, WrongFormat, WrongType
+from tidemill.core.ids import canonical_json
 
 SCHEMA = {"x": pl.Float64, "n": pl.Int64, "c": pl.String, "b": pl.Boolean}
 rows = st.lists(
     st.fixed_dictionaries(
         {
-            "x": st.one_of(st.none(), st.floats(allow_infinity=False)),
+            "x": st.one_of(st.none(), st.floats()),
             "n": st.one_of(st.none(), st.integers(-5, 5)),
             "c": st.one_of(st.none(), st.sampled_from("abcdef")),
             "b": st.one_of(st.none(), st.booleans()),
@@ -35,6 +36,7 @@ def test_counts_agree_between_frames_and_rows_and_merge(train: list, one: list, 
     assert a == profile.count(bins, pl.DataFrame(one, schema=SCHEMA))
     assert profile.merge(profile.merge(a, b), c) == profile.merge(a, profile.merge(c, b))
     assert profile.merge(a, b) == profile.count(bins, pl.DataFrame(one + two, schema=SCHEMA))
+    assert profile.bins_from_json(json.loads(canonical_json(profile.bins_to_json(bins)))) == bins
     assert all(sum(counts) == len(one) for counts in a.values())
     assert all(len(counts) == len(bins[name].labels) for name, counts in a.items())
 
@@ -68,3 +70,22 @@ def test_json_keeps_all() -> None:
 def test_other_bins_do_not_merge() -> None:
     with pytest.raises(BadInput, match="count the rows again"):
         profile.merge({"x": (1, 2)}, {"x": (1, 2, 3)})
+
+
+def test_what_cannot_be_counted_is_named() -> None:
+    bins = profile.bins_of(pl.DataFrame({"temp": [1.0, 2.0]}))
+    with pytest.raises(UnknownColumn, match=r"no column 'temp' in the rows to count; it has tmp. Did you mean 'tmp'"):
+        profile.count(bins, pl.DataFrame({"tmp": [1.0]}))
+    with pytest.raises(WrongType, match="column 'temp' is String; its bins are of numbers"):
+        profile.count(bins, pl.DataFrame({"temp": ["1"]}))
+    with pytest.raises(WrongType, match="column 'temp' is 'warm'; its bins are of numbers"):
+        profile.count_rows(bins, [{"temp": 1.0}, {"temp": "warm"}])
+    with pytest.raises(BadInput, match=r"bins_of\(at_most=1\); allowed: from 2"):
+        profile.bins_of(pl.DataFrame({"temp": [1.0]}), at_most=1)
+
+
+def test_a_closed_set_of_categories_is_counted_as_text() -> None:
+    frame = pl.DataFrame({"c": pl.Series(["u", "v", "v"], dtype=pl.Enum(["u", "v"]))})
+    bins = profile.bins_of(frame)
+    assert bins["c"].categories == ("v", "u")
+    assert profile.count(bins, frame)["c"] == (2, 1, 0, 0)

@@ -71,3 +71,20 @@ def test_other_bins_and_unknown_tests_are_named() -> None:
         drift({"x": [1, 2]}, {"x": [1, 2, 3]})
     with pytest.raises(BadInput, match="no drift test 'ks'"):
         drift({"x": [1, 2]}, {"x": [1, 2]}, test="ks")
+    with pytest.raises(BadInput, match="counts over 2 and 3 bins; count both over the same bins"):
+        g_test([1, 2], [1, 2, 3])
+    with pytest.raises(BadInput, match="a count is -1; counts are 0 or more"):
+        psi_test([1, 2], [1, -1])
+    with pytest.raises(BadInput, match="alpha is 1; allowed: above 0 and below 1"):
+        drift({"x": [1, 2]}, {"x": [1, 2]}, alpha=1)
+
+
+def test_the_order_of_columns_and_bins_changes_nothing() -> None:
+    draw = np.random.default_rng(5)
+    old = {str(n): draw.multinomial(900, SHARES) for n in range(6)}
+    new = {str(n): draw.multinomial(300, SHARES[::-1] if n % 2 else SHARES) for n in range(6)}
+    found = drift(old, new)
+    turned = drift({n: old[n][::-1] for n in reversed(old)}, {n: new[n][::-1] for n in new})
+    assert [(line.column, line.drifted) for line in found] == [(line.column, line.drifted) for line in turned]
+    np.testing.assert_allclose([line[1:] for line in found], [line[1:] for line in turned], rtol=1e-9)
+    assert {line.column for line in found if line.drifted} == {"1", "3", "5"}

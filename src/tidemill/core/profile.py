@@ -1,8 +1,8 @@
 """Profiles: how often a column's values fall into bins that were frozen on the training rows. Counts are mergeable.
 
 The training run writes bins and counts, the model carries them, serving and monitoring count into the same bins. A
-number has at most 32 bins between quantiles of the training rows and one for missing; a text its most common categories, one
-for all others (new ones among them) and one for missing. Times have no bins: they always drift.
+number has at most 32 bins between quantiles of the training rows and one for missing; a text its 31 most common
+categories, one for all others (new ones among them) and one for missing. Times have no bins: they always drift.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tidemill.core.errors import BadInput, WrongFormat
+from tidemill.core.errors import BadInput, WrongFormat, WrongType, require_columns
 
 if TYPE_CHECKING:
     import polars as pl
@@ -46,9 +46,15 @@ Counts = Mapping[str, tuple[int, ...]]
 
 
 def bins_of(frame: pl.DataFrame, *, at_most: int = AT_MOST) -> dict[str, ColumnBins]:
-    """Bins for each column of numbers, text or booleans; times and nested columns are left out."""
+    """Bins for each column of numbers, text or booleans; times and nested columns are left out.
+
+    at_most: bins of a column besides the missing one: at_most quantile bins of a number, or the at_most - 1 most common
+    categories and one for all others.
+    """
     import polars as pl
 
+    if at_most < 2:
+        raise BadInput(f"bins_of(at_most={at_most}); allowed: from 2, for example {AT_MOST}")
     bins: dict[str, ColumnBins] = {}
     for name in frame.columns:
         column = frame[name]
@@ -56,7 +62,7 @@ def bins_of(frame: pl.DataFrame, *, at_most: int = AT_MOST) -> dict[str, ColumnB
             bins[name] = ColumnBins(
                 edges=_edges(column.cast(pl.Float64).fill_nan(None).drop_nulls().to_numpy(), at_most)
             )
-        elif column.dtype in (pl.String, pl.Categorical, pl.Boolean):
+        elif column.dtype in (pl.String, pl.Boolean) or isinstance(column.dtype, pl.Categorical | pl.Enum):
             counted: dict[str, int] = dict(column.cast(pl.String).drop_nulls().value_counts().iter_rows())
             ranked = sorted(counted, key=lambda value: (-counted[value], value))
             bins[name] = ColumnBins(categories=tuple(ranked[: at_most - 1]))
@@ -68,19 +74,21 @@ def _edges(values: np.ndarray[Any, np.dtype[np.float64]], at_most: int) -> tuple
         return ()
     quantiles = np.quantile(values, np.arange(1, at_most) / at_most, method="inverted_cdf")
     inner = np.unique(quantiles[quantiles < values.max()])
-    return tuple(float(edge) for edge in inner)
+    return tuple(float(edge) for edge in inner if math.isfinite(edge))  # JSON knows no infinity
 
 
 def count(bins: Bins, frame: pl.DataFrame) -> dict[str, tuple[int, ...]]:
-    """How many rows of the frame fall into each bin."""
+    """How many rows of the frame fall into each bin. Raises UnknownColumn; WrongType for text in place of numbers."""
     import polars as pl
+
+    require_columns(bins, frame.columns, where="the rows to count")
 
     counts: dict[str, tuple[int, ...]] = {}
     for name, column_bins in bins.items():
-        if name not in frame.columns:
-            raise BadInput(f"no column {name!r} to count; the profile has {', '.join(bins)}")
         column = frame[name]
         if column_bins.categories is None:
+            if not (column.dtype.is_numeric() or column.dtype in (pl.Boolean, pl.Null)):
+                raise WrongType(f"column {name!r} is {column.dtype}; its bins are of numbers")
             counts[name] = _count_numbers(column.cast(pl.Float64).fill_null(math.nan).to_numpy(), column_bins)
         else:
             found: dict[str | None, int] = dict(column.cast(pl.String).value_counts().iter_rows())
@@ -89,11 +97,17 @@ def count(bins: Bins, frame: pl.DataFrame) -> dict[str, tuple[int, ...]]:
 
 
 def count_rows(bins: Bins, rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[int, ...]]:
-    """The same for rows as dictionaries; needs no DataFrame library. An absent column counts as missing."""
+    """The same for rows as dictionaries; needs no DataFrame library. An absent column counts as missing.
+
+    Raises WrongType for a text in place of a number.
+    """
     counts: dict[str, tuple[int, ...]] = {}
     for name, column_bins in bins.items():
         values = [row.get(name) for row in rows]
         if column_bins.categories is None:
+            wrong = next((value for value in values if isinstance(value, str)), None)
+            if wrong is not None:
+                raise WrongType(f"column {name!r} is {wrong!r}; its bins are of numbers")
             numbers = np.array([math.nan if value is None else value for value in values], np.float64)
             counts[name] = _count_numbers(numbers, column_bins)
         else:

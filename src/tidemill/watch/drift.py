@@ -102,8 +102,10 @@ def drift(
 
     alpha: false discovery rate over the columns. min_effect: floor on the effect, so that a big sample does not alarm
     on a trifle (0.1: "slight shift" in the usual reading of PSI: Siddiqi, Credit Risk Scorecards, 2006, ch. 10).
-    Raises BadInput where the bins differ, or for an unknown test.
+    Raises BadInput where the bins differ, or for an unknown test or an alpha outside 0..1.
     """
+    if not 0 < alpha < 1:
+        raise BadInput(f"alpha is {alpha}; allowed: above 0 and below 1, for example 0.01")
     run: DriftTest = extend.load("drift_test", test)
     for name in reference:
         if name not in current or len(current[name]) != len(reference[name]):
@@ -119,8 +121,12 @@ def drift(
 
 def _pooled(reference: Counts, current: Counts) -> Array | None:
     """Both samples, shape (2, bins), with small bins pooled; None where there is nothing to compare."""
+    if len(reference) != len(current):
+        raise BadInput(f"counts over {len(reference)} and {len(current)} bins; count both over the same bins")
     table = np.array([reference, current], np.float64)
-    if table.min() < 0 or (table.sum(axis=1) == 0).any():
+    if (table < 0).any():
+        raise BadInput(f"a count is {table.min():g}; counts are 0 or more")
+    if (table.sum(axis=1) == 0).any():
         return None
     least = table.sum(axis=1).min() / table.sum()
     small = table.sum(axis=0) * least < MIN_EXPECTED
