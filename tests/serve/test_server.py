@@ -187,7 +187,9 @@ sys.exit(main(sys.argv[1:]))
     ]
 
 
-@pytest.mark.parametrize("wait_s", [0.15, 0.4, 0.8])
+@pytest.mark.parametrize(
+    "wait_s", [0.15, pytest.param(0.4, marks=pytest.mark.slow), pytest.param(0.8, marks=pytest.mark.slow)]
+)
 def test_kill_9_under_load_loses_no_answer_that_was_sent(ws, served, rows, wait_s):
     answered: list[str] = []
     lock = threading.Lock()
@@ -220,6 +222,7 @@ def test_kill_9_under_load_loses_no_answer_that_was_sent(ws, served, rows, wait_
     assert set(answered) <= kept
 
 
+@pytest.mark.slow
 def test_two_programs_that_deploy_at_once_get_one_server(ws, model):
     program = """
 import sys
