@@ -39,6 +39,7 @@ def of(**columns: Any) -> int:
     return rows_digest(pl.DataFrame(columns))
 
 
+@settings(deadline=None)
 @given(TABLES, st.randoms(use_true_random=False))
 def test_order_of_rows_and_columns_and_the_layout_do_not_count(rows: list[Any], random: Any) -> None:
     frame = table(rows)
@@ -51,6 +52,7 @@ def test_order_of_rows_and_columns_and_the_layout_do_not_count(rows: list[Any], 
     assert rows_digest(parts) == rows_digest(frame)
 
 
+@settings(deadline=None)
 @given(TABLES, TABLES)
 def test_the_digest_of_two_tables_is_the_sum_of_theirs(one: list[Any], other: list[Any]) -> None:
     both = rows_digest(table(one + other))
@@ -64,7 +66,7 @@ def same(one: Any, other: Any) -> bool:
     return both_nan or (type(one) is type(other) and one == other)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.lists(ROW, min_size=1, max_size=6), st.data())
 def test_each_change_of_a_value_shows(rows: list[Any], data: st.DataObject) -> None:
     place = data.draw(st.integers(0, len(rows) - 1))
@@ -76,6 +78,7 @@ def test_each_change_of_a_value_shows(rows: list[Any], data: st.DataObject) -> N
     assert (rows_digest(table(changed)) == rows_digest(table(rows))) == alike
 
 
+@settings(deadline=None)
 @given(st.lists(ROW, min_size=1, max_size=6), st.data())
 def test_a_row_removed_or_doubled_shows(rows: list[Any], data: st.DataObject) -> None:
     place = data.draw(st.integers(0, len(rows) - 1))
