@@ -23,6 +23,7 @@ from tidemill.core.errors import BadInput, Refused
 Permission = Literal["open", "read", "write"]
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+MOST_BYTES = 1 << 20  # of a write: notes and forms; it is read before the token is looked at
 SHORTEST = 16  # characters of a token: a token file that was never written is an empty one, which anybody could show
 
 # No script runs at all; styles and forms are our own only.
@@ -121,17 +122,25 @@ class Door:
 
         refusal = self._refusal(scope["method"], Headers(scope=scope))
         if refusal is not None:
-            await PlainTextResponse(refusal, status_code=403)(scope, receive, secured)
+            status, text = refusal
+            await PlainTextResponse(text, status_code=status)(scope, receive, secured)
             return
         await self.app(scope, receive, secured)
 
-    def _refusal(self, method: str, headers: Headers) -> str | None:
+    def _refusal(self, method: str, headers: Headers) -> tuple[int, str] | None:
         host = headers.get("host", "")
         if _name(host) not in self.hosts:
-            return f"host {host!r} is not served here; allowed: {', '.join(sorted(self.hosts))}\n"
+            return 403, f"host {host!r} is not served here; allowed: {', '.join(sorted(self.hosts))}\n"
+        if method in SAFE_METHODS:
+            return None
         origin = headers.get("origin")
-        if method not in SAFE_METHODS and origin is not None and urlsplit(origin).netloc.lower() != host.lower():
-            return f"a write from {origin!r} is refused; it must come from this server's own pages\n"
+        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+            return 403, f"a write from {origin!r} is refused; it must come from this server's own pages\n"
+        length = headers.get("content-length", "")
+        if "transfer-encoding" in headers or not (length or "0").isdecimal():
+            return 411, "a write must say its Content-Length\n"
+        if int(length or 0) > MOST_BYTES:
+            return 413, f"a body of {int(length):,} bytes is too big; allowed: {MOST_BYTES:,}\n"
         return None
 
 

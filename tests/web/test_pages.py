@@ -1,0 +1,175 @@
+"""The pages: each shows what is recorded, escaped, to whom is signed in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from html.parser import HTMLParser
+
+import httpx
+import pytest
+
+import tidemill as tm
+from conftest import TOKEN
+
+VOID = {"meta", "link", "img", "input", "br", "path", "circle", "rect"}
+
+
+class Shape(HTMLParser):
+    """Sees that elements are closed in order, and what a strict policy would not run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.forbidden: list[str] = []
+        self.links: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in VOID:
+            self.open.append(tag)
+        self.forbidden += [name for name, _ in attrs if name == "style" or name.startswith("on")]
+        self.forbidden += [tag] if tag in ("script", "style", "iframe") else []
+        self.links += [value or "" for name, value in attrs if name in ("href", "src", "action")]
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.handle_endtag(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag, f"</{tag}> closes nothing"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["overview", "runs", "run", "datasets", "dataset", "models", "model", "deployments", "deployment", "prediction",
+     "alerts", "trace", "impact"],
+)  # fmt: skip
+def test_a_page_is_whole_and_stays_at_home(browser: httpx.Client, paths: dict[str, str], name: str) -> None:
+    answer = browser.get(paths[name])
+    assert answer.status_code == 200, answer.text
+    shape = Shape()
+    shape.feed(answer.text)
+    assert (shape.open, shape.forbidden) == ([], [])
+    assert all(link.startswith(("/", "#", "?")) for link in shape.links), shape.links
+    assert "<b>Bari" not in answer.text
+
+
+@pytest.mark.parametrize("name", ["overview", "run", "dataset", "model", "deployment", "prediction", "alerts", "trace"])
+def test_a_page_links_to_itself_as_json(browser: httpx.Client, paths: dict[str, str], name: str) -> None:
+    shape = Shape()
+    shape.feed(browser.get(paths[name]).text)
+    link = next(link for link in shape.links if ".json" in link)
+    assert isinstance(browser.get(link).json(), dict)
+
+
+def test_every_link_of_every_page_leads_somewhere(browser: httpx.Client, paths: dict[str, str]) -> None:
+    links: set[str] = set()
+    for path in paths.values():
+        shape = Shape()
+        shape.feed(browser.get(path).text)
+        base = path.partition("?")[0]
+        links |= {base + link if link.startswith("?") else link for link in shape.links if not link.startswith("#")}
+    posts = {link for link in links if link == "/logout" or link.endswith("/acknowledge")}
+    lost = {link for link in sorted(links - posts) if browser.get(link, follow_redirects=True).status_code != 200}
+    assert not lost
+
+
+def test_the_plot_marks_what_was_decided(browser: httpx.Client, paths: dict[str, str]) -> None:
+    page = browser.get(paths["deployment"]).text
+    assert "2013-04-03 promoted: revision 2 (tides@2) became champion: a &lt;quick&gt; trial" in page
+    assert "2013-04-05 rolled back: revision 1 (tides@1) became champion: it was worse" in page
+    found = browser.get(f"{paths['deployment']}.json").json()["performance"]
+    assert [(mark["at"][:10], mark["what"]) for mark in found["marks"]] == [
+        ("2013-04-01", "deployed"),
+        ("2013-04-02", "rebuilt"),
+        ("2013-04-03", "promoted"),
+        ("2013-04-05", "rolled back"),
+    ]
+    assert found["months"][0]["n"] == 6 * 24
+    assert len(found["days"]) >= 5
+
+
+def test_the_card_and_scores_beside_the_prior_are_on_the_model(browser: httpx.Client, paths: dict[str, str]) -> None:
+    page = browser.get(paths["model"]).text
+    assert "Constant prior" in page
+    assert "<h3>Model card: tides</h3>" in page
+    assert "signature verified" in page
+
+
+def test_a_dataset_shows_each_value_below_its_column(browser: httpx.Client, paths: dict[str, str]) -> None:
+    found = browser.get(f"{paths['dataset']}.json").json()
+    first = dict(zip(found["columns"], found["first_rows"][0], strict=True))
+    assert first["id"].startswith("row ")
+    assert first["port"] in ("Brest", "<b>Bari</b>")
+
+
+def test_an_alert_is_seen_by_its_form(browser: httpx.Client, mill: tm.Project) -> None:
+    alert = mill.alerts("tides")[0]
+    sent = {"note": "looked & fine", "next": "/alerts?deployment=tides"}
+    answer = browser.post(f"/alerts/{alert.id}/acknowledge", data=sent)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/alerts?deployment=tides")
+    assert next(each for each in mill.alerts("tides") if each.id == alert.id).note == "looked & fine"
+    assert "looked &amp; fine" in browser.get("/alerts").text
+
+
+def test_a_wrong_name_is_told_with_the_nearest(browser: httpx.Client) -> None:
+    answer = browser.get("/models/tide/1")
+    assert answer.status_code == 404
+    assert "Did you mean &#39;tides&#39;?" in answer.text
+    assert browser.get("/runs?status=dun").status_code == 422
+    assert browser.get("/nowhere").status_code == 404
+
+
+def test_an_empty_workspace_says_what_to_do_next(serve: Callable[[], AbstractContextManager[httpx.Client]]) -> None:
+    with serve() as client:
+        for path in ("/", "/runs", "/datasets", "/models", "/deployments", "/alerts"):
+            assert client.get(path).status_code == 200
+        assert "tidemill demo" in client.get("/").text
+
+
+# ---------------------------------------------------------------------------------------------------------- signing in
+
+
+def test_a_page_asks_a_stranger_for_the_token_and_leads_on(stranger: httpx.Client) -> None:
+    answer = stranger.get("/runs?kind=train.*")
+    assert answer.status_code == 401
+    assert 'name="next" value="/runs?kind=train.*"' in answer.text
+    signed = stranger.post("/login", data={"token": TOKEN, "next": "/runs?kind=train.*"})
+    assert (signed.status_code, signed.headers["location"]) == (303, "/runs?kind=train.*")
+    assert stranger.get("/runs?kind=train.*").status_code == 200
+
+
+def test_the_cookie_is_hidden_from_scripts_and_holds_no_token(stranger: httpx.Client) -> None:
+    cookie = stranger.get("/login", params={"token": TOKEN}).headers["set-cookie"]
+    assert "HttpOnly" in cookie
+    assert "samesite=lax" in cookie.lower()
+    assert TOKEN not in cookie
+
+
+def test_a_wrong_token_opens_nothing(stranger: httpx.Client) -> None:
+    answer = stranger.get("/login", params={"token": "wrong"})
+    assert answer.status_code == 401
+    assert "set-cookie" not in answer.headers
+    assert stranger.get("/").status_code == 401
+
+
+@pytest.mark.parametrize("place", ["https://evil.example/", "//evil.example", "/\\evil.example", "javascript:alert(1)"])
+def test_signing_in_leads_to_our_own_pages_only(stranger: httpx.Client, place: str) -> None:
+    assert stranger.post("/login", data={"token": TOKEN, "next": place}).headers["location"] == "/"
+
+
+def test_signing_out_ends_the_session(browser: httpx.Client) -> None:
+    browser.post("/logout")
+    assert browser.get("/").status_code == 401
+
+
+def test_a_form_of_another_site_is_refused(browser: httpx.Client, mill: tm.Project) -> None:
+    alert = mill.alerts("tides")[-1]
+    headers = {"origin": "https://evil.example"}
+    assert browser.post(f"/alerts/{alert.id}/acknowledge", headers=headers).status_code == 403
+
+
+def test_a_body_that_is_too_big_is_refused_unread(browser: httpx.Client) -> None:
+    assert browser.post("/login", content=b"token=" + b"x" * 2_000_000).status_code == 413
