@@ -11,7 +11,7 @@ import random
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from tidemill.core.errors import (
@@ -30,9 +30,9 @@ from tidemill.core.types import Pinned
 
 if TYPE_CHECKING:
     import polars as pl
-    from deltalake import DeltaTable
+    from deltalake import CommitProperties, DeltaTable
 
-ROWS, DIGEST = "tidemill.rows", "tidemill.digest"
+ROWS, DIGEST, VERSION = "tidemill.rows", "tidemill.digest", "tidemill.version"
 TRIES = 60
 NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
 FULL = ("No space left", "File too large", "quota exceeded", "Read-only file system", "Permission denied")
@@ -42,7 +42,10 @@ FOREVER = {
     "delta.enableExpiredLogCleanup": "false",
     "delta.logRetentionDuration": "interval 36500 days",
     "delta.deletedFileRetentionDuration": "interval 36500 days",
+    # A table that grows daily is opened daily: 90 commits behind a checkpoint (every 100 by default) it takes 45 ms.
+    "delta.checkpointInterval": "10",
 }
+KEPT_OPEN = 16  # versions whose file lists stay in memory: a day's checks read the same version five times
 
 
 class Tables:
@@ -51,6 +54,8 @@ class Tables:
     def __init__(self, root: str) -> None:
         self.root = root.rstrip("/")
         self._verified: set[Pinned] = set()
+        self._known: dict[tuple[str, int], Pinned] = {}  # versions never change
+        self._opened: dict[tuple[str, int], DeltaTable] = {}  # as read: never moved on to a later version
 
     def uri(self, name: str) -> str:
         """Where a table is. Raises BadInput for a name that could lead outside the root."""
@@ -69,7 +74,7 @@ class Tables:
 
     def latest(self, name: str) -> Pinned:
         """The newest version, with what must be found there."""
-        return _pinned(name, self._open(name))
+        return self._pinned(name, self._open(name))
 
     def schema(self, pinned: Pinned) -> Mapping[str, pl.DataType]:
         """Column names and types of that version; the rows are not read."""
@@ -84,11 +89,11 @@ class Tables:
 
         _require_rows(frame, name)
         made = storable(frame, where=f"the rows for table {name}")
-        marks = _marks_of(made)
         try:
             if not self.exists(name):
-                self._write(name, made, marks, mode="error")
-                return _committed(name, 0, marks)
+                pinned = _counted(name, 0, made)
+                self._write(name, made, pinned, mode="error")
+                return pinned
         except (DeltaError, TableNotFoundError):
             if not self.exists(name):
                 raise
@@ -107,33 +112,33 @@ class Tables:
 
         def commit() -> Pinned:
             table = self._open(name)
-            before = _pinned(name, table)
+            before = self._pinned(name, table)
             if parent is not None and before != parent:
                 raise Conflict(
                     f"table {name} is at version {before.version}, not at {parent.version}; read it again, then retry"
                 )
             made = fitted(frame, _schema(table), table=f"table {name}", where=f"the rows for table {name}")
             digest = as_text(add(int(before.digest, 16), rows_digest(made)))
-            marks = {ROWS: str(before.rows + made.height), DIGEST: digest}
-            self._write(table, made, marks, mode="append")
-            return _committed(name, before.version + 1, marks)
+            done = Pinned(name, before.version + 1, before.rows + made.height, digest)
+            self._write(table, made, done, mode="append")
+            if table.version() == done.version:  # the writer moves the table that it was given on to what it wrote
+                self._known[name, done.version] = done
+                self._keep(done, table)
+            return done
 
         return self._retried(name, commit)
 
     def restore(self, pinned: Pinned) -> Pinned:
         """Make the newest version hold what `pinned` held, by one commit of metadata; later versions stay readable."""
-        from deltalake import CommitProperties
-
-        marks = {ROWS: str(pinned.rows), DIGEST: pinned.digest}
 
         def commit() -> Pinned:
             table = self._open(pinned.table)
-            before = _pinned(pinned.table, table)
+            before = self._pinned(pinned.table, table)
             if before.version == pinned.version:
                 return before
-            properties = CommitProperties(custom_metadata=marks, max_commit_retries=0)
-            table.restore(pinned.version, commit_properties=properties)
-            return _committed(pinned.table, before.version + 1, marks)
+            back = replace(pinned, version=before.version + 1)
+            table.restore(pinned.version, commit_properties=_properties(back))
+            return back
 
         return self._retried(pinned.table, commit)
 
@@ -181,7 +186,11 @@ class Tables:
         if verify and pinned not in self._verified:
             self._verify(pinned)
         try:
-            return pl.scan_delta(DeltaTable(self.uri(pinned.table), version=pinned.version))
+            table = self._opened.get((pinned.table, pinned.version))
+            if table is None:
+                table = DeltaTable(self.uri(pinned.table), version=pinned.version)
+                self._keep(pinned, table)
+            return pl.scan_delta(table)
         except (DeltaError, OSError) as error:
             raise _unreadable(pinned, error) from error
 
@@ -195,8 +204,15 @@ class Tables:
 
         try:
             return self.scan(pinned, verify=False).collect()
+        except Corrupt:
+            raise
         except (DeltaError, OSError, PolarsError) as error:
-            raise error if isinstance(error, Corrupt) else _unreadable(pinned, error) from error
+            raise _unreadable(pinned, error) from error
+        except BaseException as error:
+            # Polars panics over a Parquet file without a footer; a panic is no Exception, and has no public class
+            if type(error).__name__ == "PanicException":
+                raise _unreadable(pinned, error) from error
+            raise
 
     def _verify(self, pinned: Pinned) -> pl.DataFrame:
         from tidemill.core.rowhash import as_text, rows_digest
@@ -216,14 +232,25 @@ class Tables:
 
         def commit() -> Pinned:
             table = self._open(name)
-            return self._overwrite(name, table, change(self.frame(_pinned(name, table))))
+            return self._overwrite(name, table, change(self.frame(self._pinned(name, table))))
 
         return self._retried(name, commit)
 
     def _overwrite(self, name: str, table: DeltaTable, frame: pl.DataFrame) -> Pinned:
-        marks, version = _marks_of(frame), table.version() + 1
-        self._write(table, frame, marks, mode="overwrite")
-        return _committed(name, version, marks)
+        pinned = _counted(name, table.version() + 1, frame)
+        self._write(table, frame, pinned, mode="overwrite")
+        return pinned
+
+    def _keep(self, pinned: Pinned, table: DeltaTable) -> None:
+        self._opened[pinned.table, pinned.version] = table
+        for oldest in list(self._opened)[:-KEPT_OPEN]:
+            self._opened.pop(oldest, None)
+
+    def _pinned(self, name: str, table: DeltaTable) -> Pinned:
+        known = (name, table.version())
+        if known not in self._known:
+            self._known[known] = _pinned(name, table)
+        return self._known[known]
 
     def _open(self, name: str) -> DeltaTable:
         from deltalake import DeltaTable
@@ -234,13 +261,12 @@ class Tables:
         except TableNotFoundError:
             raise NotFound(f"no table {name!r} in {self.root}; add rows to it first") from None
 
-    def _write(self, table: DeltaTable | str, frame: pl.DataFrame, marks: dict[str, str], *, mode: Any) -> None:
-        from deltalake import CommitProperties, write_deltalake
+    def _write(self, table: DeltaTable | str, frame: pl.DataFrame, pinned: Pinned, *, mode: Any) -> None:
+        from deltalake import write_deltalake
         from deltalake.exceptions import DeltaError
 
         target = self.uri(table) if isinstance(table, str) else table
-        # max_commit_retries=0: a rebased commit would carry marks of a parent that it no longer has
-        properties = CommitProperties(custom_metadata=marks, max_commit_retries=0)
+        properties = _properties(pinned)
         try:
             if mode == "overwrite":
                 write_deltalake(target, frame, mode=mode, schema_mode="overwrite", commit_properties=properties)
@@ -263,19 +289,23 @@ class Tables:
         raise Busy(f"table {name} was written by others {TRIES} times in a row; try again when they are done")
 
 
-def _unreadable(pinned: Pinned, error: Exception) -> Corrupt:
+def _unreadable(pinned: Pinned, error: BaseException) -> Corrupt:
     where = f"table {pinned.table} version {pinned.version}"
     return Corrupt(f"{where} cannot be read: {error}; restore its files from a backup")
 
 
-def _committed(name: str, version: int, marks: Mapping[str, str]) -> Pinned:
-    return Pinned(name, version, int(marks[ROWS]), marks[DIGEST])
+def _properties(pinned: Pinned) -> CommitProperties:
+    """What a commit carries. max_commit_retries=0: a rebased commit would carry marks of a parent that it hasn't."""
+    from deltalake import CommitProperties
+
+    marks = {ROWS: str(pinned.rows), DIGEST: pinned.digest, VERSION: str(pinned.version)}
+    return CommitProperties(custom_metadata=marks, max_commit_retries=0)
 
 
-def _marks_of(frame: pl.DataFrame) -> dict[str, str]:
+def _counted(name: str, version: int, frame: pl.DataFrame) -> Pinned:
     from tidemill.core.rowhash import as_text, rows_digest
 
-    return {ROWS: str(frame.height), DIGEST: as_text(rows_digest(frame))}
+    return Pinned(name, version, frame.height, as_text(rows_digest(frame)))
 
 
 def _schema(table: DeltaTable) -> dict[str, pl.DataType]:
@@ -285,27 +315,25 @@ def _schema(table: DeltaTable) -> dict[str, pl.DataType]:
 
 
 def _pinned(name: str, table: DeltaTable) -> Pinned:
-    """The version that the table was opened at. Another program's commit carries no marks: its rows are counted."""
+    """The version that the table was opened at. Another program's commit carries no marks: its rows are counted.
+
+    `history` starts at the newest commit there is, not at the version opened, and numbers from the latter: where others
+    commit at the same time its numbers are wrong. So each commit carries its own.
+    """
     import polars as pl
 
     version = table.version()
-    marks = _marks(table.table_uri, version)
-    if not marks:
-        marks = _marks_of(pl.scan_delta(table).collect())
-    try:
-        int(marks[DIGEST], 16)
-        return _committed(name, version, marks)
-    except (KeyError, ValueError) as error:
-        raise Corrupt(f"table {name} version {version} has broken marks {marks}; restore it from a backup") from error
-
-
-@lru_cache(maxsize=4096)
-def _marks(uri: str, version: int) -> dict[str, str]:
-    """A version's commit metadata; versions never change, so they are kept."""
-    from deltalake import DeltaTable
-
-    entry = DeltaTable(uri, version=version).history(1)[0]
-    return {name: str(entry[name]) for name in (ROWS, DIGEST) if name in entry}
+    for last in (1, 20):
+        for entry in table.history(last):
+            if entry.get(VERSION) == str(version):
+                try:
+                    return Pinned(name, version, int(entry[ROWS]), f"{int(entry[DIGEST], 16):032x}")
+                except (KeyError, ValueError) as error:
+                    marks = {mark: entry.get(mark) for mark in (ROWS, DIGEST)}
+                    raise Corrupt(
+                        f"table {name} version {version} has broken marks {marks}; restore it from a backup"
+                    ) from error
+    return _counted(name, version, pl.scan_delta(table).collect())
 
 
 def _require_rows(frame: pl.DataFrame, name: str) -> None:
