@@ -71,6 +71,11 @@ def test_runs_are_found_by_kind_name_and_status(client):
     }  # fmt: skip
 
 
+def test_an_empty_field_of_a_filter_does_not_count(client):
+    every = client.get(f"{V1}/runs").json()["runs"]
+    assert client.get(f"{V1}/runs", params={"kind": "", "name": "", "status": ""}).json()["runs"] == every
+
+
 def test_a_run_shows_its_code_parameters_inputs_and_outputs(mill, client):
     found = client.get(f"{V1}/runs/{mill.runs(kind='train.fit')[0].id[:16]}").json()
     assert found["params"]["strength"] == 0.5

@@ -29,7 +29,7 @@ def runs(
 ) -> Shown:
     """A page of runs, newest first. kind: exact, or a prefix such as "train.*". before: the id in `next` of the page
     before. limit: 1 to 1,000."""
-    if status is not None and status not in STATUSES:
+    if status and status not in STATUSES:
         raise BadInput(f"status {status!r} is not known; allowed: {', '.join(STATUSES)}.{nearest(status, STATUSES)}")
     if not 1 <= limit <= MOST:
         raise BadInput(f"limit {limit} is out of range; allowed: 1 to {MOST}")
