@@ -253,7 +253,7 @@ def _proved(
     import polars as pl
 
     nothing = {"performance": None, "missing_truth_share": None}
-    begin = end - monitor.reach_days * DAY
+    begin = end - monitor.reach_days * DAY - timedelta(microseconds=1)  # a truth may be known at once
     if truth.newest(ws, monitor.deployment) is None or fine.height == 0:
         return nothing
     beside = truth.beside(ws.at(end), monitor.deployment, fine, begin, unknown=True)
