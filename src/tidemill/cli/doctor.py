@@ -15,6 +15,9 @@ def doctor(ctx: click.Context, json_: bool) -> None:
     from tidemill.core.health import findings
 
     rows = [finding._asdict() for finding in findings(settings(ctx))]
+    for row in rows:
+        row["then"] = "" if row["fine"] else row["then"]
+    fine = all(row["fine"] for row in rows)
     columns = {"what": "what", "fine": "fine", "found": "found", "then": "what to do"}
-    show(rows, json_=json_, people=lambda: table(rows, columns), then="tidemill demo")
-    ctx.exit(0 if all(row["fine"] for row in rows) else 1)
+    show(rows, json_=json_, people=lambda: table(rows, columns), then="tidemill up" if fine else "tidemill demo")
+    ctx.exit(0 if fine else 1)

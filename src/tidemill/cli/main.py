@@ -9,7 +9,7 @@ from importlib import import_module
 import click
 
 from tidemill import __version__
-from tidemill.core.errors import TidemillError
+from tidemill.core.errors import TidemillError, nearest
 
 # verb: (module, the line in the help)
 VERBS = {
@@ -41,6 +41,14 @@ class _Verbs(click.Group):
             return None
         command: click.Command = getattr(import_module(f"tidemill.cli.{VERBS[cmd_name][0]}"), cmd_name)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """A verb that is not there is answered with the nearest."""
+        if args and args[0] not in VERBS and not args[0].startswith("-"):
+            raise click.UsageError(f"no verb {args[0]!r}; there are {', '.join(VERBS)}.{nearest(args[0], VERBS)}", ctx)
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """The list from the table above: the help loads no verb."""

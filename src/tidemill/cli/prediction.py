@@ -28,4 +28,4 @@ def show_(ctx: click.Context, id_: str, json_: bool) -> None:
         for line in opened.tree_lines(value["tree"]):
             click.echo(line)
 
-    show(value, json_=json_, people=people, then=f"tidemill impact flights --row {value['row']}")
+    show(value, json_=json_, people=people, then=f"tidemill impact DATASET --row {value['row']}")

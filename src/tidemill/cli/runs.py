@@ -32,6 +32,7 @@ def list_(ctx: click.Context, kind: str | None, name: str | None, limit: int, js
             "cpu_s": run.cpu_s,
             "params": dict(run.params),
             "metrics": dict(run.metrics),
+            "results": text(dict(list(run.metrics.items())[:4])),
         }
         for run in project(ctx).runs(kind=kind, name=name, limit=limit)
     ]
@@ -41,7 +42,7 @@ def list_(ctx: click.Context, kind: str | None, name: str | None, limit: int, js
         "name": "name",
         "status": "status",
         "duration_s": "s",
-        "metrics": "results",
+        "results": "results",
     }
     show(rows, json_=json_, people=lambda: table(rows, columns), then="tidemill runs show ID")
 

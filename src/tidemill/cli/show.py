@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import shlex
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +16,9 @@ from tidemill.core.settings import Settings
 
 if TYPE_CHECKING:
     from tidemill.project import Project
+
+PIPED_LETTERS = 160  # a line into a file or another program has no edge
+TIME = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d)(:[\d.]+)?(Z|\+00:00)")
 
 as_json = click.option("--json", "json_", is_flag=True, help="Print one JSON value instead of a table.")
 
@@ -49,7 +56,9 @@ def show(
         return
     people()
     if then:
-        click.echo(f"\nnext: {then}", err=True)
+        chosen = click.get_current_context().find_root().obj["workspace"]
+        named = f"tidemill -w {shlex.quote(chosen)} " if chosen else "tidemill "
+        click.echo(f"\nnext: {named}{then.removeprefix('tidemill ')}", err=True)
 
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> None:
@@ -61,16 +70,20 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> None
         click.echo("(none)")
         return
     drawn = Table(box=None, pad_edge=False, header_style="bold")
+    cells = {key: [text(row.get(key)) for row in rows] for key in columns}
+    widest = max(columns, key=lambda key: max(map(len, cells[key])))
     for key, heading in columns.items():
         numeric = all(isinstance(row.get(key), int | float | None) for row in rows)
-        drawn.add_column(heading, justify="right" if numeric else "left", overflow="fold")
-    for row in rows:
-        drawn.add_row(*(text(row.get(key)) for key in columns))
-    Console(highlight=False, markup=False).print(drawn)
+        # Ids and names stay whole, so that they can be copied; the longest text is folded.
+        drawn.add_column(heading, justify="right" if numeric else "left", overflow="fold", no_wrap=key != widest)
+    for row in zip(*cells.values(), strict=True):
+        drawn.add_row(*row)
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPED_LETTERS
+    Console(highlight=False, markup=False, width=width).print(drawn)
 
 
 def text(value: Any) -> str:
-    """One cell."""
+    """One cell: numbers with four digits, times to the minute (UTC), midnight as its day."""
     if value is None:
         return "–"
     if isinstance(value, bool):
@@ -81,4 +94,4 @@ def text(value: Any) -> str:
         return f"{value:,}"
     if isinstance(value, Mapping):
         return ", ".join(f"{name}={text(each)}" for name, each in value.items())
-    return str(value)
+    return TIME.sub(r"\1 \2", str(value)).removesuffix(" 00:00")

@@ -25,7 +25,7 @@ def ticks(low: float, high: float, *, about: int = 4) -> list[float]:
     """Round values that cover [low, high], about so many: steps of 1, 2 or 5 times a power of ten.
 
     >>> ticks(0.68, 0.77)
-    [0.68, 0.7, 0.72, 0.74, 0.76, 0.78]
+    [0.65, 0.7, 0.75, 0.8]
     """
     if not high > low:
         low, high = low - abs(low or 1) * 0.05, high + abs(high or 1) * 0.05
