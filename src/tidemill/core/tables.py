@@ -7,6 +7,7 @@ process, and raises Corrupt if anything differs. Commits that race are retried, 
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import time
@@ -70,7 +71,7 @@ class Tables:
         """Whether there is such a table."""
         from deltalake import DeltaTable
 
-        return DeltaTable.is_deltatable(self.uri(name))
+        return DeltaTable.is_deltatable(self.uri(name), storage_options=self._options())
 
     def latest(self, name: str) -> Pinned:
         """The newest version, with what must be found there."""
@@ -188,7 +189,7 @@ class Tables:
         try:
             table = self._opened.get((pinned.table, pinned.version))
             if table is None:
-                table = DeltaTable(self.uri(pinned.table), version=pinned.version)
+                table = DeltaTable(self.uri(pinned.table), version=pinned.version, storage_options=self._options())
                 self._keep(pinned, table)
             return pl.scan_delta(table)
         except (DeltaError, OSError) as error:
@@ -252,12 +253,17 @@ class Tables:
             self._known[known] = _pinned(name, table)
         return self._known[known]
 
+    def _options(self) -> dict[str, str] | None:
+        """An endpoint that the user names with http:// is taken as it is, as the store does."""
+        plain = self.root.startswith("s3://") and os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
+        return {"allow_http": "true"} if plain else None
+
     def _open(self, name: str) -> DeltaTable:
         from deltalake import DeltaTable
         from deltalake.exceptions import TableNotFoundError
 
         try:
-            return DeltaTable(self.uri(name))
+            return DeltaTable(self.uri(name), storage_options=self._options())
         except TableNotFoundError:
             raise NotFound(f"no table {name!r} in {self.root}; add rows to it first") from None
 
@@ -272,7 +278,15 @@ class Tables:
                 write_deltalake(target, frame, mode=mode, schema_mode="overwrite", commit_properties=properties)
             else:
                 kept = FOREVER if mode == "error" else None
-                write_deltalake(target, frame, mode=mode, configuration=kept, commit_properties=properties)
+                options = self._options() if isinstance(table, str) else None
+                write_deltalake(
+                    target,
+                    frame,
+                    mode=mode,
+                    configuration=kept,
+                    commit_properties=properties,
+                    storage_options=options,
+                )
         except (OSError, DeltaError) as error:
             if any(text in str(error) for text in FULL):
                 raise NoRoom(f"cannot write to {self.root} ({error}); free space, then run it again") from error
