@@ -1,0 +1,1 @@
+"""Phase 7, monitoring: prediction logs, delayed truth, drift, performance, alerts."""
