@@ -1,1 +1,1 @@
-"""Phase 1, data preparation: cleaning by reported steps, suspicious labels, and the queue in which people review them."""
+"""Phase 1, data preparation: cleaning by reported steps, suspicious labels, and the queue where people review them."""
