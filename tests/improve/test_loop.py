@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 import tidemill as tm
+from tidemill.core.types import Query, Traffic
 from tidemill.improve.loop import Better, LoopSpec, approve, decisions, state_of, tick, ticked
 from tidemill.serve import deploy, registry
 from tidemill.watch.monitor import Monitor
@@ -133,3 +134,44 @@ def test_a_person_may_have_to_approve(world) -> None:
     assert deploy.traffic(here.mill.ws, "m").champion == 1
     approve(here.mill.ws.at(START + 40 * DAY), "m", who="ann")
     assert "promoted" in here.play(40, 41)
+
+
+@pytest.mark.slow
+def test_a_tick_killed_between_its_decision_and_its_act_is_done_again_to_the_same_end(
+    world, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = world(turns_at=None, monthly=True, on_alerts=())
+    assert here.play(18, 32) == []
+    ws = here.mill.ws
+
+    class Killed(BaseException):
+        """Nothing in the loop may catch it."""
+
+    def die(*_: object, **__: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as broken:
+        broken.setattr(deploy, "set_traffic", die)
+        with pytest.raises(Killed):
+            here.play(32, 33)
+    assert state_of(ws, "m").phase == "shadow"
+    assert deploy.traffic(ws, "m").shadow is None
+    checks = len(ws.graph.find(Query("run", kind="watch.day")))
+    assert here.play(32, 33) == []  # the decision was made; now it is acted on
+    assert deploy.traffic(ws, "m").shadow == 2
+    assert [each.kind for each in decisions(ws, "m")] == ["shadow"]
+    assert len(ws.graph.find(Query("run", kind="watch.day"))) == checks
+
+
+@pytest.mark.slow
+def test_a_person_who_moves_the_traffic_is_not_undone(world) -> None:
+    here = world(turns_at=None, monthly=True, on_alerts=())
+    assert here.play(18, 33) == ["shadow"]
+    ws = here.mill.ws.at(START + 33 * DAY)
+    by_hand = Traffic(2, canary=1, share=0.5)
+    deploy.set_traffic(ws, "m", by_hand, why="I know better", actor="ann")
+    assert here.play(33, 35) == ["overruled"]
+    assert deploy.traffic(ws, "m") == by_hand
+    state = state_of(ws, "m")
+    assert (state.phase, state.champion, state.challenger) == ("idle", 2, None)
+    assert decisions(ws, "m")[-1].text.startswith("ann moved the traffic (I know better)")

@@ -27,11 +27,13 @@ from tidemill.improve.triggers import due
 from tidemill.improve.watching import watch_day
 from tidemill.serve import deploy, registry
 from tidemill.watch import log
+from tidemill.watch.alerts import alerts
 from tidemill.watch.monitor import Monitor
 
 Phase = Literal["idle", "shadow", "canary", "probation"]
 Named = tuple[str, Artifact | View]
 CHAMPION = "champion"
+OVERRULED = "overruled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,27 +123,28 @@ def tick(ws: Workspace, spec: LoopSpec, now: datetime) -> list[Decision]:
         return []
     ws = ws.at(now)
     name = spec.deployment
-    state = state_of(ws, name)
-    _set(ws, spec, state)  # a tick that was killed may have decided without acting
+    last, state = _last(ws, name), state_of(ws, name)
+    moved = ws.graph.events(f"deployment/{name}", kind="traffic", last=1)[0]
     log.compact(ws, name)
-    champion = _model(ws, name, state.champion)
-    report = watch_day(ws, spec.monitor, now - timedelta(days=1), champion, state.champion)
     made: list[Decision] = []
-    if not any(decision.at == now for decision in decisions(ws, name)):
-        made = _step(ws, spec, state, now)
-    ws.graph.record(
-        subject(name), "ticked", {"at": iso(now), "alerts": list(report.alerts)}, key=f"{subject(name)}/{iso(now)}"
-    )
+    if last is not None and moved.seq < last.seq and last.kind != OVERRULED:
+        _set(ws, spec, state, str(last.body["text"]))  # a tick that was killed may have decided without acting
+    if last is None or str(last.body["at"]) != iso(now):  # else it was killed after its decision, the day is checked
+        watch_day(ws, spec.monitor, now - timedelta(days=1), _model(ws, name, state.champion), state.champion)
+        by_hand = last is not None and moved.seq > last.seq and Traffic.of(moved.body) != _traffic(spec, state)
+        made = [_overruled(ws, spec, state, now, moved)] if by_hand else _step(ws, spec, state, now)
+    raised = [one.text for one in alerts(ws, name, since=now, until=now)]
+    ws.graph.record(subject(name), "ticked", {"at": iso(now), "alerts": raised}, key=f"{subject(name)}/{iso(now)}")
     return made
 
 
 def state_of(ws: Workspace, deployment: str) -> State:
     """The state that the last decision left; idle with the deployed champion before the first."""
-    for event in reversed(ws.graph.events(subject(deployment))):
-        if "state" in event.body:
-            kept = dict(event.body["state"])
-            times = {each: kept[each] and parse_time(kept[each]) for each in ("since", "held_from", "rebuilt_at")}
-            return State(**{**kept, **times})
+    last = _last(ws, deployment)
+    if last is not None:
+        kept = dict(last.body["state"])
+        times = {each: kept[each] and parse_time(kept[each]) for each in ("since", "held_from", "rebuilt_at")}
+        return State(**{**kept, **times})
     first = ws.graph.events(f"deployment/{deployment}", kind="traffic")
     return State("idle", None, Traffic.of(first[-1].body).champion)
 
@@ -161,6 +164,13 @@ def _step(ws: Workspace, spec: LoopSpec, state: State, now: datetime) -> list[De
     if state.phase == "probation" and waited >= timedelta(days=spec.probation_days):
         return [_end_probation(ws, spec, state, now)]
     return []
+
+
+def _overruled(ws: Workspace, spec: LoopSpec, state: State, now: datetime, moved: Event) -> Decision:
+    """Somebody else moved the traffic: it stays as he set it, and the loop begins anew from his champion."""
+    idle = State("idle", now, Traffic.of(moved.body).champion, None, None, state.rebuilt_at)
+    text = f"{moved.actor} moved the traffic ({moved.body.get('why', 'no reason given')}): the loop begins anew"
+    return _record(ws, spec, idle, now, OVERRULED, text, {"traffic": Traffic.of(moved.body).body()})
 
 
 def _rebuild(ws: Workspace, spec: LoopSpec, state: State, now: datetime, why: str) -> Decision:
@@ -289,11 +299,11 @@ def _traffic(spec: LoopSpec, state: State) -> Traffic:
     return Traffic(state.champion, None, 0.0, state.challenger)
 
 
-def _set(ws: Workspace, spec: LoopSpec, state: State, why: str = "as the loop decided") -> None:
+def _set(ws: Workspace, spec: LoopSpec, state: State, why: str) -> None:
     wanted = _traffic(spec, state)
     events = ws.graph.events(f"deployment/{spec.deployment}", kind="traffic", last=1)
     if Traffic.of(events[0].body) != wanted:
-        deploy.set_traffic(ws, spec.deployment, wanted, why=why)
+        deploy.set_traffic(ws, spec.deployment, wanted, why=why, actor="loop")
 
 
 def _record(
@@ -308,8 +318,17 @@ def _record(
     event = ws.graph.record(
         subject(spec.deployment), kind, body, actor="loop", key=f"{subject(spec.deployment)}/{iso(now)}/decision"
     )
-    _set(ws, spec, new, text)
+    if kind != OVERRULED:
+        _set(ws, spec, new, text)
     return _decision(event)
+
+
+def _last(ws: Workspace, deployment: str) -> Event | None:
+    """The last decision, None before the first."""
+    for event in reversed(ws.graph.events(subject(deployment))):
+        if "state" in event.body:
+            return event
+    return None
 
 
 def _decision(event: Event) -> Decision:
