@@ -84,6 +84,12 @@ def play(mill: tm.Project) -> None:
     served.stop()
 
 
+@pytest.fixture
+def token() -> str:
+    """What opens the pages. A fixture: every folder has a module named conftest, so none can be imported by name."""
+    return TOKEN
+
+
 @pytest.fixture(scope="session")
 def mill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tm.Project]:
     with tm.open(tmp_path_factory.mktemp("web") / "tides.mill") as project:

@@ -55,6 +55,12 @@ UNNAMED = """() => [...document.querySelectorAll('a, button, input:not([type=hid
   .map(e => e.outerHTML.slice(0, 120))"""
 
 
+OUTSIDE = """() => [...document.querySelectorAll('svg.trace a')].filter(a => a.checkVisibility()).filter(a => {
+  const box = a.querySelector('rect').getBoundingClientRect();
+  return [...a.querySelectorAll('text')].some(t => t.getBoundingClientRect().right > box.right); })
+  .map(a => a.textContent)"""
+
+
 @dataclass(frozen=True)
 class Up:
     """A running `tidemill up`: where, and its token."""
@@ -199,6 +205,16 @@ def test_one_drawing_is_shown_at_each_width(tab, up, paths):
         assert small >= 9, f"text of {small} px at {width} px"
 
 
+def test_the_texts_of_a_trace_stay_in_their_boxes(tab, up, mill):
+    with mill.run("2013-12-31-B6527-EWR-WIDE-CAPITALS") as run:
+        run.log("loss", 1.0)
+    for width, height in SIZES:
+        page = tab(width, height)
+        for path in (f"/trace/{run.run.id}", f"/trace/{mill.model('tides').id}"):
+            page.goto(up.url + path)
+            assert page.evaluate(OUTSIDE) == [], (width, path)
+
+
 def test_an_alert_is_acknowledged_with_a_note(tab, up, read):
     page = tab()
     page.goto(f"{up.url}/alerts")
@@ -219,11 +235,13 @@ def test_an_alert_is_acknowledged_with_a_note(tab, up, read):
 def test_a_hostile_text_is_shown_and_does_not_run(tab, up, mill):
     with mill.run(f"look {HOSTILE}", params={HOSTILE: HOSTILE}) as run:
         run.log(HOSTILE, 1.0)
-    page = tab()
+        run.log("a_metric_whose_name_is_longer_than_a_telephone_is_wide", 12345.678)
+    page = tab(*SIZES[0])
     for path in ("/", "/runs", f"/runs/{run.run.id}", f"/trace/{run.run.id}", f"/runs?kind={HOSTILE}"):
         page.goto(up.url + path)
         assert HOSTILE in page.locator("main").inner_text() or "?kind=" in path, path
         assert page.evaluate("() => window.taken") is None, path
+        assert page.evaluate(WIDER) <= 0, path
         assert page.locator("main script, main img").count() == 0, path
 
 

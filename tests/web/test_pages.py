@@ -10,9 +10,8 @@ import httpx
 import pytest
 
 import tidemill as tm
-from conftest import TOKEN
 
-VOID = {"meta", "link", "img", "input", "br", "path", "circle", "rect"}
+VOID = {"meta", "link", "img", "input", "br", "path", "circle", "rect", "wbr"}
 
 
 class Shape(HTMLParser):
@@ -132,20 +131,20 @@ def test_an_empty_workspace_says_what_to_do_next(serve: Callable[[], AbstractCon
 # ---------------------------------------------------------------------------------------------------------- signing in
 
 
-def test_a_page_asks_a_stranger_for_the_token_and_leads_on(stranger: httpx.Client) -> None:
+def test_a_page_asks_a_stranger_for_the_token_and_leads_on(stranger: httpx.Client, token: str) -> None:
     answer = stranger.get("/runs?kind=train.*")
     assert answer.status_code == 401
     assert 'name="next" value="/runs?kind=train.*"' in answer.text
-    signed = stranger.post("/login", data={"token": TOKEN, "next": "/runs?kind=train.*"})
+    signed = stranger.post("/login", data={"token": token, "next": "/runs?kind=train.*"})
     assert (signed.status_code, signed.headers["location"]) == (303, "/runs?kind=train.*")
     assert stranger.get("/runs?kind=train.*").status_code == 200
 
 
-def test_the_cookie_is_hidden_from_scripts_and_holds_no_token(stranger: httpx.Client) -> None:
-    cookie = stranger.get("/login", params={"token": TOKEN}).headers["set-cookie"]
+def test_the_cookie_is_hidden_from_scripts_and_holds_no_token(stranger: httpx.Client, token: str) -> None:
+    cookie = stranger.get("/login", params={"token": token}).headers["set-cookie"]
     assert "HttpOnly" in cookie
     assert "samesite=lax" in cookie.lower()
-    assert TOKEN not in cookie
+    assert token not in cookie
 
 
 def test_a_wrong_token_opens_nothing(stranger: httpx.Client) -> None:
@@ -156,8 +155,8 @@ def test_a_wrong_token_opens_nothing(stranger: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("place", ["https://evil.example/", "//evil.example", "/\\evil.example", "javascript:alert(1)"])
-def test_signing_in_leads_to_our_own_pages_only(stranger: httpx.Client, place: str) -> None:
-    assert stranger.post("/login", data={"token": TOKEN, "next": place}).headers["location"] == "/"
+def test_signing_in_leads_to_our_own_pages_only(stranger: httpx.Client, token: str, place: str) -> None:
+    assert stranger.post("/login", data={"token": token, "next": place}).headers["location"] == "/"
 
 
 def test_signing_out_ends_the_session(browser: httpx.Client) -> None:

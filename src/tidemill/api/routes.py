@@ -62,7 +62,7 @@ def readings(project: Project) -> list[Reading]:
     def prediction(prediction_id: Name) -> Shown:
         return views.prediction(project, prediction_id)
 
-    def alerts(deployment: str | None = None, limit: Limit = 200) -> Shown:
+    def alerts(deployment: str | None = None, limit: Limit = 50) -> Shown:
         return views.alerts(project, deployment=deployment, limit=limit)
 
     def trace(node_id: Name, direction: str = "down", depth: Annotated[int | None, Query(ge=0)] = None) -> Shown:

@@ -27,8 +27,10 @@ def ticks(low: float, high: float, *, about: int = 4) -> list[float]:
     >>> ticks(0.68, 0.77)
     [0.65, 0.7, 0.75, 0.8]
     """
-    if not high > low:
-        low, high = low - abs(low or 1) * 0.05, high + abs(high or 1) * 0.05
+    size = max(abs(low), abs(high))
+    if not high - low > max(size * 1e-9, 1e-12):  # a flat line, or one whose steps a double cannot tell apart
+        margin = size * 0.05 if size > 1e-12 else 0.05
+        low, high = low - margin, high + margin
     rough = (high - low) / about
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from importlib.resources import files
@@ -9,6 +10,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 from starlette.requests import Request
 
 from tidemill import __version__
@@ -55,6 +57,8 @@ class Pages:
             "when": when,
             "day": day,
             "number": number,
+            "score": score,
+            "breaks": breaks,
             "count": count,
             "percent": percent,
             "seconds": seconds,
@@ -131,6 +135,24 @@ def number(found: Any, digits: int = 4) -> str:
     if isinstance(found, int) or (abs(found) >= 1000 and abs(found) < 1e15):
         return f"{found:,.0f}"
     return f"{found:.{digits}g}"
+
+
+def score(found: float | None) -> str:
+    """A score of a table, with as many decimals as the others of its column.
+
+    >>> score(0.516), score(None)
+    ('0.5160', '–')
+    """
+    return "–" if found is None else f"{found:.4f}"
+
+
+def breaks(found: Any) -> Markup:
+    """A name that may be broken where its words meet, rather than anywhere.
+
+    >>> breaks("departures@20"), breaks("ExtraTrees")
+    (Markup('departures<wbr>@20'), Markup('Extra<wbr>Trees'))
+    """
+    return Markup("<wbr>").join(re.split(r"(?=[@_/])|(?<=[a-z])(?=[A-Z])", str(found)))
 
 
 def count(found: int | None, noun: str = "", plural: str = "") -> str:

@@ -140,7 +140,7 @@ def _link(start: Place, end: Place, box: int) -> str:
 def _box(box: Box, x: float, y: float, wide: int, *, first: bool) -> str:
     corner = HIGH / 2 if box.what == "run" else 5
     inset = 18 if wide > 150 else 13
-    letters = (wide - 2 * inset + 6) // 7  # of 13 px, bold
+    letters = (wide - 2 * inset + 6) // 8 + 1  # of 13 px, bold: capitals and digits take 8 to 9
     kind = escape(_cut(f"{box.kind} · {box.note}", letters + 4))
     shown = "root" if first else box.what
     return (
