@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from tidemill.core.ids import iso
 from tidemill.core.workspace import Workspace
 from tidemill.watch.alerts import alerts
 
@@ -56,4 +57,4 @@ def due(ws: Workspace, spec: Triggers, rebuilt_at: datetime | None, now: datetim
 def _answered_before(ws: Workspace, deployment: str, moment: datetime) -> bool:
     """Whether the deployment existed a fortnight before: a month's first days are no month."""
     events = ws.graph.events(f"deployment/{deployment}", kind="traffic")
-    return bool(events) and str(events[0].body["at"]) <= (moment - timedelta(days=14)).isoformat()
+    return bool(events) and str(events[0].body["at"]) <= iso(moment - timedelta(days=14))
