@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from tidemill.core.errors import BadInput, NoRoom, NotFound
@@ -18,6 +19,8 @@ from tidemill.core.ids import digest, utc_now
 from tidemill.core.store import Blob
 from tidemill.core.stores import folder, memory, s3
 from tidemill.core.stores.sweep import sweep
+from tidemill.core.workspace import open_workspace
+from tidemill.data import datasets
 from tidemill.testing.stores import Damage, StoreSuite
 
 
@@ -75,6 +78,19 @@ class TestS3(StoreSuite):
     def test_a_url_without_a_bucket_is_refused(self) -> None:
         with pytest.raises(BadInput, match=r"'s3://' names no bucket; write s3://bucket/prefix"):
             s3.open_store("s3://")
+
+
+def test_a_workspace_keeps_bytes_and_tables_in_s3(bucket: str, tmp_path: Path) -> None:
+    ws = open_workspace(tmp_path / "new.mill", store=f"s3://{bucket}/mill")
+    datasets.add(ws, "weather", pl.DataFrame({"id": [1, 2]}), key="id")
+    second = datasets.add(ws, "weather", pl.DataFrame({"id": [3]}), key="id")
+    ws.close()
+    again = open_workspace(tmp_path / "new.mill", store=f"s3://{bucket}/mill")
+    assert sorted(datasets.scan(again, second).collect()["id"]) == [1, 2, 3]
+    assert again.tables.root == f"s3://{bucket}/mill-tables"
+    assert len(list(again.store.list())) == 1  # the environment of the imports; rows are in tables
+    assert not (again.root / "tables").exists()
+    again.close()
 
 
 def test_every_store_is_found_by_its_name(tmp_path: Path) -> None:
