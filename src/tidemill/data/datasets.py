@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, Literal
 
 import polars as pl
 
 from tidemill.core.errors import BadInput, EmptyInput, NotFound, WrongType, nearest, require_columns
-from tidemill.core.ids import digest
+from tidemill.core.ids import digest, iso
 from tidemill.core.locks import locked
 from tidemill.core.recording import recorded
 from tidemill.core.rowhash import rows_digest
@@ -50,7 +51,7 @@ def add(
     table = f"datasets/{name}"
     ws.tables.uri(table)  # a bad name stops here
     with locked(ws.root / "locks" / f"{digest(table.encode())[:16]}.lock", what=f"dataset {name!r}"):
-        before = find(ws, name)
+        before = _newest(ws, name)
         if before is not None and mode == "append":
             _check_shape(before, key, event_time, known_time)
             frame = fitted(frame, ws.tables.schema(before.pinned), table=f"dataset {name!r}", where=where)
@@ -73,6 +74,7 @@ def add(
                 "parent": None if before is None else before.id,
                 "message": message,
                 "added": frame.height,
+                "first_known": _first_known(frame, known_time) if mode == "append" else None,
             }
             run.result({"rows": pinned.rows, "added": frame.height})
             return DatasetVersion(run.emit(KIND, name, digest=pinned.digest, meta=meta))
@@ -86,7 +88,13 @@ def _write(tables: Tables, table: str, frame: pl.DataFrame, parent: Pinned | Non
 
 
 def find(ws: Workspace, name: str, version: int | None = None) -> DatasetVersion | None:
-    """The dataset's version, newest by default, or None."""
+    """The dataset's version, newest by default, or None.
+
+    Under a clock the newest is the one without the versions that only added rows which were not known yet: the same
+    one, whatever was imported since.
+    """
+    if version is None:
+        return _newest(ws, name) if ws.clock is None else _newest_at(ws, name, iso(ws.clock))
     for artifact in ws.graph.find(Query("artifact", kind=KIND, name=name, version=version, limit=1)):
         assert isinstance(artifact, Artifact)
         return DatasetVersion(artifact)
@@ -98,7 +106,7 @@ def get(ws: Workspace, name: str, version: int | None = None) -> DatasetVersion:
     found = find(ws, name, version)
     if found is not None:
         return found
-    newest = find(ws, name)
+    newest = _newest(ws, name)
     if newest is not None:
         raise NotFound(f"dataset {name!r} has no version {version}; it has 1 to {newest.version}")
     known = names(ws)
@@ -111,10 +119,9 @@ def names(ws: Workspace) -> list[str]:
 
 
 def log(ws: Workspace, name: str) -> list[DatasetVersion]:
-    """All versions, newest first."""
+    """All versions, newest first, whatever the clock."""
     get(ws, name)
-    found = ws.graph.find(Query("artifact", kind=KIND, name=name, limit=1_000_000))
-    return [DatasetVersion(each) for each in found if isinstance(each, Artifact)]
+    return _versions(ws, name)
 
 
 def scan(ws: Workspace, version: DatasetVersion) -> pl.LazyFrame:
@@ -157,6 +164,33 @@ def diff(ws: Workspace, name: str, old: int, new: int) -> dict[str, Any]:
         "removed": before.join(after.select(key), on=key, how="anti")[key].sort().to_list(),
         "changed": changed[key].sort().to_list(),
     }
+
+
+def _versions(ws: Workspace, name: str, limit: int = 1_000_000) -> list[DatasetVersion]:
+    found = ws.graph.find(Query("artifact", kind=KIND, name=name, limit=limit))
+    return [DatasetVersion(each) for each in found if isinstance(each, Artifact)]
+
+
+def _newest(ws: Workspace, name: str) -> DatasetVersion | None:
+    return next(iter(_versions(ws, name, limit=1)), None)
+
+
+def _newest_at(ws: Workspace, name: str, clock: str) -> DatasetVersion | None:
+    versions = _versions(ws, name)
+    for version in versions:
+        first_known = version.artifact.meta.get("first_known")
+        if first_known is None or first_known <= clock:
+            return version
+    return versions[-1] if versions else None
+
+
+def _first_known(frame: pl.DataFrame, known_time: str | None) -> str | None:
+    """When the first of the rows became known."""
+    if known_time is None:
+        return None
+    first = frame[known_time].min()
+    assert isinstance(first, datetime)
+    return iso(first)
 
 
 def _check_times(frame: pl.DataFrame, times: list[str], where: str) -> None:
