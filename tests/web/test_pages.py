@@ -172,3 +172,8 @@ def test_a_form_of_another_site_is_refused(browser: httpx.Client, mill: tm.Proje
 
 def test_a_body_that_is_too_big_is_refused_unread(browser: httpx.Client) -> None:
     assert browser.post("/login", content=b"token=" + b"x" * 2_000_000).status_code == 413
+
+
+def test_features_are_shown_with_every_digit(browser: httpx.Client, paths: dict[str, str]) -> None:
+    features = browser.get(f"{paths['prediction']}.json").json()["features"]
+    assert f"<dt>length</dt><dd>{features['length']!r}</dd>" in browser.get(paths["prediction"]).text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from datetime import datetime
@@ -58,6 +59,7 @@ class Pages:
             "day": day,
             "number": number,
             "score": score,
+            "exact": exact,
             "breaks": breaks,
             "count": count,
             "percent": percent,
@@ -144,6 +146,17 @@ def score(found: float | None) -> str:
     ('0.5160', '–')
     """
     return "–" if found is None else f"{found:.4f}"
+
+
+def exact(found: Any) -> str:
+    """A value as it was given, with no digit taken or added: a year is no count.
+
+    >>> exact(2003), exact(0.0871234567), exact(None), exact("EWR"), exact([1, True])
+    ('2003', '0.0871234567', '–', 'EWR', '[1, true]')
+    """
+    if found is None:
+        return "–"
+    return found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)
 
 
 def breaks(found: Any) -> Markup:
