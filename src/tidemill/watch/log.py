@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 KIND = "predictions"
 ANSWERED = ("live", "canary")
 KEYS = ["id", "revision", "role"]
+ORDERED_BY = (*KEYS, "at", "logged_at")
 LOCK_WAIT_S = 30.0
 
 
@@ -124,15 +125,18 @@ def predictions(
     parts = []
     before = newest(ws, deployment)
     wanted = _where(since, until, roles)
+    needed = None if columns is None else sorted({*columns, *ORDERED_BY})
     if before is not None:
         # verify=False: a digest of the whole table (253,000 answers) takes seconds, a day's rows 15 ms;
         # `ws.tables.frame(pinned)` verifies all of it.
-        parts.append(ws.tables.scan(pinned_of(before), verify=False).filter(wanted).collect())
+        scan = ws.tables.scan(pinned_of(before), verify=False).filter(wanted)
+        parts.append((scan if needed is None else scan.select(needed)).collect())
     folder = segment_folder(ws, deployment)
     if pending and folder.is_dir():
         payloads = [payload for _, payload in read(folder, after=_position(before))]
         if payloads:
-            parts.append(_frame(payloads).filter(wanted))
+            late = _frame(payloads).filter(wanted)
+            parts.append(late if needed is None else late.select(needed))
     frame = pl.concat(parts) if parts else _frame([])
     # An answer that was asked for again under another revision stays the first one: the caller has acted on it.
     once = frame.sort("logged_at", maintain_order=True).with_columns(
