@@ -81,3 +81,7 @@ def test_a_trace_has_a_box_for_each_kind_and_name_within_its_width(names: list[s
 def test_a_root_alone_draws_nothing() -> None:
     only = node(0, "flights")
     assert tracing.plot({"root": only["id"], "node": only, "nodes": [only], "links": []}, width=284) == ""
+
+
+def test_a_rule_without_a_head_is_text() -> None:
+    assert markdown.html("|-|") == "<p>|-|</p>"

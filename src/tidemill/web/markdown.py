@@ -42,9 +42,10 @@ def _block(lines: list[str]) -> str:
     if kind == "list":
         items = [_inline(BULLET.sub("", line)) for line in lines]
         return f"<ul>{''.join(f'<li>{item}</li>' for item in items)}</ul>"
-    if kind == "table":
-        return _table([_cells(line) for line in lines if not RULE.match(line.strip())])
-    if kind == "text":
+    cells = [_cells(line) for line in lines if not RULE.match(line.strip())]
+    if kind == "table" and cells:
+        return _table(cells)
+    if kind in ("text", "table"):  # a rule without a head is no table
         return f"<p>{_inline(' '.join(line.strip() for line in lines))}</p>"
     marks, _, title = lines[0].partition(" ")
     level = min(len(marks) + 2, 6)
