@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -172,18 +173,20 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(list(argv))
 
 
-_began = time.monotonic()
+@cache
+def _began_s() -> float:
+    return time.monotonic()
 
 
 def say(text: str) -> None:
     """A line of progress."""
-    print(f"{time.monotonic() - _began:6.1f} s  {text}", file=sys.stderr, flush=True)
+    print(f"{time.monotonic() - _began_s():6.1f} s  {text}", file=sys.stderr, flush=True)
 
 
 def show(text: str) -> None:
     """Progress that is overwritten, on a terminal."""
     if sys.stderr.isatty():
-        print(f"\r{time.monotonic() - _began:6.1f} s  {text}", end="\r", file=sys.stderr, flush=True)
+        print(f"\r{time.monotonic() - _began_s():6.1f} s  {text}", end="\r", file=sys.stderr, flush=True)
 
 
 def show_trial(done: int, total: int, text: str) -> None:

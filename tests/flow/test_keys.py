@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
 import sys
 from pathlib import Path
 
@@ -77,3 +78,25 @@ def test_a_change_of_looks_does_not(digest_of, old: str, new: str) -> None:
 def test_a_builtin_is_refused_with_what_to_do() -> None:
     with pytest.raises(BadInput, match="Wrap it in a def"):
         code_of(len)
+
+
+def test_the_digest_is_the_same_in_another_process(tmp_path: Path) -> None:
+    (tmp_path / "userstep.py").write_text(
+        BASE.replace("LIMIT = 3", "LIMIT = 3\nTOKEN = object()").replace("+ LIMIT", "+ LIMIT + bool(TOKEN)")
+    )
+    code = "import userstep; from tidemill.flow.keys import code_of; print(code_of(userstep.step).digest)"
+    ran = [
+        subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+        for _ in range(2)
+    ]
+    assert ran[0] == ran[1]
+
+
+def test_the_demo_s_build_has_one_digest_in_each_process() -> None:
+    folder = Path(__file__).parents[2] / "examples" / "departures"
+    code = "import departures; from tidemill.flow.keys import code_of; print(code_of(departures.build).digest)"
+    ran = [
+        subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True).stdout
+        for _ in range(2)
+    ]
+    assert ran[0] == ran[1]

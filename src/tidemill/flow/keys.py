@@ -58,7 +58,10 @@ def _reach(thing: Any, seen: dict[str, tuple[str, str]]) -> None:
         elif isinstance(value, ModuleType) or callable(value):
             continue  # a library's object: its version is in the environment
         else:
-            seen[owner] = (digest(repr(value).encode()), f"# {owner} = {value!r}")
+            shown = repr(value)
+            if " at 0x" in shown:  # an address differs in each process; only what kind of thing it is can count
+                shown = f"<{type(value).__module__}.{type(value).__qualname__}>"
+            seen[owner] = (digest(shown.encode()), f"# {owner} = {shown}")
 
 
 def _source(thing: Any, name: str) -> str:
