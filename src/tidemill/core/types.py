@@ -215,7 +215,8 @@ class DatasetVersion(View):
     """A dataset at one version. Artifact kind "dataset"; meta as written by `data.datasets`.
 
     meta: table, table_version, rows, columns {name: dtype}, key (row id column), event_time and
-    known_time (column names, or None), parent (artifact id, or None), message, added (rows added by this version).
+    known_time (column names, or None), parent (artifact id, or None), message, added (rows added by this version),
+    first_known (ISO: when the first of the added rows became known, or None).
     """
 
     @property
