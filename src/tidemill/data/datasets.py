@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal
 
@@ -10,7 +11,7 @@ import polars as pl
 from tidemill.core.errors import BadInput, EmptyInput, NotFound, WrongType, nearest, require_columns
 from tidemill.core.ids import digest, iso
 from tidemill.core.locks import locked
-from tidemill.core.recording import recorded
+from tidemill.core.recording import Recorder, recorded
 from tidemill.core.rowhash import rows_digest
 from tidemill.core.schema import fitted, storable
 from tidemill.core.tables import Tables
@@ -63,21 +64,56 @@ def add(
         inputs = [] if before is None else [("parent", before)]
         with recorded(ws, "data.import", name, inputs=inputs, params={"source": source, "mode": mode}) as run:
             pinned = _write(ws.tables, table, frame, None if before is None or mode == "replace" else before.pinned)
-            meta: dict[str, Any] = {
-                "table": table,
-                "table_version": pinned.version,
-                "rows": pinned.rows,
-                "columns": {column: str(kind) for column, kind in ws.tables.schema(pinned).items()},
-                "key": key,
-                "event_time": event_time,
-                "known_time": known_time,
-                "parent": None if before is None else before.id,
-                "message": message,
-                "added": frame.height,
-                "first_known": _first_known(frame, known_time) if mode == "append" else None,
-            }
-            run.result({"rows": pinned.rows, "added": frame.height})
-            return DatasetVersion(run.emit(KIND, name, digest=pinned.digest, meta=meta))
+            return emit(
+                run,
+                name,
+                pinned,
+                columns={column: str(kind) for column, kind in ws.tables.schema(pinned).items()},
+                key=key,
+                event_time=event_time,
+                known_time=known_time,
+                parent=before,
+                added=frame.height,
+                first_known=_first_known(frame, known_time) if mode == "append" else None,
+                message=message,
+            )
+
+
+def emit(
+    run: Recorder,
+    name: str,
+    pinned: Pinned,
+    *,
+    columns: Mapping[str, str],
+    key: str,
+    event_time: str | None = None,
+    known_time: str | None = None,
+    parent: DatasetVersion | None = None,
+    added: int,
+    first_known: str | None = None,
+    message: str = "",
+    more: Mapping[str, Any] | None = None,
+) -> DatasetVersion:
+    """Record rows that are written already as the dataset's next version, made by this run.
+
+    added: rows that this version has and its parent hasn't. more: further facts of the version's record.
+    """
+    meta: dict[str, Any] = {
+        "table": pinned.table,
+        "table_version": pinned.version,
+        "rows": pinned.rows,
+        "columns": dict(columns),
+        "key": key,
+        "event_time": event_time,
+        "known_time": known_time,
+        "parent": None if parent is None else parent.id,
+        "message": message,
+        "added": added,
+        "first_known": first_known,
+        **(more or {}),
+    }
+    run.result({"rows": pinned.rows, "added": added})
+    return DatasetVersion(run.emit(KIND, name, digest=pinned.digest, meta=meta))
 
 
 def _write(tables: Tables, table: str, frame: pl.DataFrame, parent: Pinned | None) -> Pinned:
