@@ -501,3 +501,161 @@ def test_update_and_delete_name_what_is_wrong_with_the_keys(tables: Tables) -> N
     with pytest.raises(BadInput, match="nulls or repeated values in key column 'key'"):
         tables.update("weather", some("b", "b"), key="key")
     assert tables.latest("weather").version == 0
+
+
+# ------------------------------------------------------------------------------------------------------------- streams
+
+
+def parts(*names: str) -> Iterator[pl.DataFrame]:
+    yield from (some(name) for name in names)
+
+
+def breaking(*names: str) -> Iterator[pl.DataFrame]:
+    yield from parts(*names)
+    raise RuntimeError("the line was cut")
+
+
+@pytest.fixture
+def small_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file for each batch."""
+    monkeypatch.setattr("tidemill.core.table_files.FILE_BYTES", 1)
+
+
+@pytest.mark.usefixtures("small_files")
+def test_a_stream_is_one_version_with_the_marks_of_its_rows(tables: Tables) -> None:
+    first = tables.write_stream("weather", parts("a", "b", "c"))
+    assert (first.version, first.rows, first.digest) == (0, 3, as_text(rows_digest(some("a", "b", "c"))))
+    assert len(files(tables, "weather")) == 3
+    second = tables.write_stream("weather", parts("d", "e"), parent=first)
+    assert (second.version, second.rows) == (1, 5)
+    third = tables.write_stream("weather", (pl.DataFrame({"other": [n]}) for n in (1, 2)), mode="replace")
+    assert (third.version, third.rows) == (2, 2)
+    later = anew(tables)
+    assert later.latest("weather") == third
+    assert sorted(later.frame(first)["key"]) == ["a", "b", "c"]
+    assert sorted(row for batch in later.batches(second) for row in batch["key"]) == ["a", "b", "c", "d", "e"]
+    assert sorted(later.frame(third)["other"]) == [1, 2]
+    assert anew(tables).append("weather", pl.DataFrame({"other": [3]})).rows == 3
+    assert DeltaTable(tables.uri("weather")).metadata().configuration["delta.enableExpiredLogCleanup"] == "false"
+
+
+@pytest.mark.usefixtures("small_files")
+def test_a_stream_that_breaks_leaves_nothing(tables: Tables) -> None:
+    with pytest.raises(RuntimeError, match="the line was cut"):
+        tables.write_stream("weather", breaking("a", "b"))
+    assert not tables.exists("weather")
+    assert files(tables, "weather") == []
+    first = tables.create("weather", some("a"))
+    with pytest.raises(RuntimeError, match="the line was cut"):
+        tables.write_stream("weather", breaking("b", "c"))
+    with pytest.raises(WrongType, match="column 'temp' of the rows for table weather is String"):
+        tables.write_stream("weather", iter([some("b"), some("c").with_columns(temp=pl.lit("warm"))]))
+    with pytest.raises(EmptyInput, match="no rows to write to table weather"):
+        tables.write_stream("weather", iter([some()]))
+    assert tables.latest("weather") == first
+    assert len(files(tables, "weather")) == 1
+
+
+def test_a_stream_onto_another_parent_is_a_conflict_and_leaves_nothing(tables: Tables) -> None:
+    first = tables.create("weather", some("a"))
+    second = tables.append("weather", some("b"))
+    with pytest.raises(Conflict, match="table weather is at version 1, not at 0; read it again, then retry"):
+        tables.write_stream("weather", parts("c"), parent=first)
+    assert tables.latest("weather") == second
+    assert len(files(tables, "weather")) == 2
+
+    def meanwhile() -> Iterator[pl.DataFrame]:
+        yield some("c")
+        anew(tables).replace("weather", pl.DataFrame({"other": [1]}))
+
+    with pytest.raises(Conflict, match="table weather has other columns since version 2; read it again, then retry"):
+        tables.write_stream("weather", meanwhile())
+
+
+def test_a_stream_whose_table_grew_meanwhile_comes_after_it(tables: Tables) -> None:
+    tables.create("weather", some("a"))
+
+    def meanwhile() -> Iterator[pl.DataFrame]:
+        yield some("c")
+        anew(tables).append("weather", some("b"))
+
+    done = tables.write_stream("weather", meanwhile())
+    assert (done.version, done.digest) == (2, as_text(rows_digest(some("a", "b", "c"))))
+    assert anew(tables).frame(done).height == 3
+
+
+def test_two_streams_that_both_find_no_table_are_two_versions(tables: Tables) -> None:
+    def meanwhile() -> Iterator[pl.DataFrame]:
+        yield some("b")
+        anew(tables).write_stream("weather", parts("a"))
+
+    done = tables.write_stream("weather", meanwhile())
+    assert (done.version, done.rows) == (1, 2)
+    assert sorted(anew(tables).frame(done)["key"]) == ["a", "b"]
+
+
+@pytest.mark.parametrize("kind", SPREAD)
+def test_every_type_goes_through_a_stream(tables: Tables, kind: str) -> None:
+    values, stored = SPREAD[kind]
+    frame = pl.DataFrame({"value": values})
+    tables.create("spread", pl.DataFrame({"other": [1]}))
+    tables.write_stream("spread", iter([frame]), mode="replace")
+    pinned = tables.append("spread", frame)
+    there = anew(tables).frame(pinned)
+    assert there.schema["value"] == stored
+    assert there["value"].equals(pl.concat([values, values]).cast(stored), null_equal=True)
+    fresh = anew(tables).write_stream("fresh", iter([frame, frame]))
+    assert fresh.digest == pinned.digest
+
+
+def test_the_statistics_of_a_stream_hold_for_other_readers(tables: Tables) -> None:
+    at = datetime(2013, 4, 1, 5, 30, 0, 123_456, tzinfo=UTC)
+    frame = pl.DataFrame(
+        {
+            "key": ["a", None, "c" * 100],
+            "n": [3, 1, 2],
+            "x": [1.5, float("nan"), None],
+            "y": [0.5, float("inf"), 1.0],
+            "at": [at, at + timedelta(microseconds=1), at],
+            "day": [at.date()] * 3,
+        }
+    )
+    pinned = tables.write_stream("weather", iter([frame]))
+    _, lines = entries(tables, "weather", 0)
+    [stats] = [json.loads(line["add"]["stats"]) for line in lines if "add" in line]
+    assert stats == {
+        "numRecords": 3,
+        "minValues": {"n": 1, "at": "2013-04-01T05:30:00.123456Z", "day": "2013-04-01"},
+        "maxValues": {"n": 3, "at": "2013-04-01T05:30:00.123457Z", "day": "2013-04-01"},
+        "nullCount": {"key": 1, "n": 0, "x": 1, "y": 0, "at": 0, "day": 0},
+    }
+    rows = anew(tables).scan(pinned)
+    assert rows.filter(pl.col("at") > at).collect()["n"].to_list() == [1]
+    assert rows.filter(pl.col("x").is_null() | pl.col("y").is_infinite()).collect().height == 2
+
+
+KILLED_STREAM = """
+import os, signal, sys
+import polars as pl
+import tidemill.core.table_files as table_files
+from tidemill.core.tables import Tables
+
+table_files.FILE_BYTES = 1
+
+def batches():
+    yield pl.DataFrame({"key": ["y"]})
+    yield pl.DataFrame({"key": ["z"]})
+    os.kill(os.getpid(), signal.SIGKILL)
+
+Tables(sys.argv[1]).write_stream("weather", batches())
+"""
+
+
+def test_a_stream_that_is_killed_leaves_nothing_visible(tables: Tables) -> None:
+    first = tables.create("weather", some("a").select("key"))
+    subprocess.run([sys.executable, "-c", KILLED_STREAM, tables.root], check=False)
+    assert len(files(tables, "weather")) == 3
+    assert tables.latest("weather") == first
+    assert anew(tables).frame(first)["key"].to_list() == ["a"]
+    done = anew(tables).write_stream("weather", iter([pl.DataFrame({"key": ["b"]})]), parent=first)
+    assert sorted(anew(tables).frame(done)["key"]) == ["a", "b"]

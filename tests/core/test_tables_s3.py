@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import polars as pl
 import pytest
@@ -13,6 +14,7 @@ from tidemill.core.tables import Tables
 
 APPEND_SIX = """
 import sys
+from collections.abc import Iterator
 import polars as pl
 from tidemill.core.tables import Tables
 
@@ -63,3 +65,21 @@ def test_two_processes_append_in_s3_at_once_and_no_error_reaches_them(tables: Ta
     newest = tables.latest("flights")
     expected = ["first", *(f"{name}{number}" for name in "pq" for number in range(6))]
     assert sorted(tables.frame(newest)["id"].to_list()) == sorted(expected)
+
+
+def test_a_stream_goes_to_s3_and_leaves_nothing_there_when_it_breaks(tables: Tables) -> None:
+    import obstore
+    import obstore.store
+
+    def breaking() -> Iterator[pl.DataFrame]:
+        yield pl.DataFrame({"id": ["c"]})
+        raise RuntimeError("the line was cut")
+
+    first = tables.write_stream("flights", iter([pl.DataFrame({"id": ["a"]}), pl.DataFrame({"id": ["b"]})]))
+    with pytest.raises(RuntimeError, match="the line was cut"):
+        tables.write_stream("flights", breaking())
+    assert Tables(tables.root).frame(first)["id"].to_list() == ["a", "b"]
+    bucket, _, prefix = tables.root.removeprefix("s3://").partition("/")
+    store = obstore.store.S3Store(bucket, prefix=f"{prefix}/flights", client_options={"allow_http": True})
+    names = [str(each["path"]) for part in store.list() for each in part]
+    assert len([name for name in names if name.endswith(".parquet")]) == 1

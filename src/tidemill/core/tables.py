@@ -11,7 +11,7 @@ import os
 import random
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -27,16 +27,16 @@ from tidemill.core.errors import (
     require_columns,
 )
 from tidemill.core.schema import fitted, storable
+from tidemill.core.table_files import FULL, Files, reading, unreadable
+from tidemill.core.table_marks import counted, marked, moved, properties, require_rows, zoneless
 from tidemill.core.types import Pinned
 
 if TYPE_CHECKING:
     import polars as pl
-    from deltalake import CommitProperties, DeltaTable
+    from deltalake import DeltaTable
 
-ROWS, DIGEST, VERSION = "tidemill.rows", "tidemill.digest", "tidemill.version"
 TRIES = 60
 NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
-FULL = ("No space left", "File too large", "quota exceeded", "Read-only file system", "Permission denied")
 # Delta forgets old versions: by default it removes log entries of more than 30 days at each hundredth commit. Ours are
 # pinned by what was trained on them, so they stay.
 FOREVER = {
@@ -46,6 +46,7 @@ FOREVER = {
     # A table that grows daily is opened daily: 90 commits behind a checkpoint (every 100 by default) it takes 45 ms.
     "delta.checkpointInterval": "10",
 }
+BATCH_ROWS = 1 << 17  # 128 Ki rows of 20 columns are 20 MB
 KEPT_OPEN = 16  # versions whose file lists stay in memory: a day's checks read the same version five times
 
 
@@ -88,11 +89,11 @@ class Tables:
         """
         from deltalake.exceptions import DeltaError, TableNotFoundError
 
-        _require_rows(frame, name)
+        require_rows(frame, name)
         made = storable(frame, where=f"the rows for table {name}")
         try:
             if not self.exists(name):
-                pinned = _counted(name, 0, made)
+                pinned = counted(name, 0, made)
                 self._write(name, made, pinned, mode="error")
                 return pinned
         except (DeltaError, TableNotFoundError):
@@ -109,15 +110,13 @@ class Tables:
         """
         from tidemill.core.rowhash import add, as_text, rows_digest
 
-        _require_rows(frame, name)
+        require_rows(frame, name)
 
         def commit() -> Pinned:
             table = self._open(name)
             before = self._pinned(name, table)
             if parent is not None and before != parent:
-                raise Conflict(
-                    f"table {name} is at version {before.version}, not at {parent.version}; read it again, then retry"
-                )
+                raise moved(name, before, parent)
             made = fitted(frame, _schema(table), table=f"table {name}", where=f"the rows for table {name}")
             digest = as_text(add(int(before.digest, 16), rows_digest(made)))
             done = Pinned(name, before.version + 1, before.rows + made.height, digest)
@@ -129,6 +128,99 @@ class Tables:
 
         return self._retried(name, commit)
 
+    def write_stream(
+        self,
+        name: str,
+        batches: Iterable[pl.DataFrame],
+        *,
+        parent: Pinned | None = None,
+        mode: Literal["append", "replace"] = "append",
+    ) -> Pinned:
+        """Write rows that come in batches, in one commit and in the memory of a few batches.
+
+        mode "append": after the rows of `parent`, which must be the newest version (Conflict when it is not), or of the
+        newest; a table that is not there is made. "replace": alone, under the schema of the first batch. Where the
+        stream raises, or the process dies, nothing of it is visible.
+        """
+        files = Files(self.uri(name))
+        there = self.exists(name)
+        schema = _schema(self._open(name)) if there and mode == "append" else None
+
+        def fit(batch: pl.DataFrame) -> pl.DataFrame:
+            nonlocal schema
+            where = f"the rows for table {name}"
+            if schema is None:
+                made = storable(batch, where=where)
+                schema = dict(made.schema)
+                return made
+            return fitted(batch, schema, table=f"table {name}", where=where)
+
+        files.write(batches, fit)
+        if schema is None or files.rows == 0:
+            raise EmptyInput(f"no rows to write to table {name}; give at least one")
+        found = schema
+        try:
+            return self._retried(name, lambda: self._commit(name, files, found, parent, mode))
+        except (Conflict, Busy):  # after any other error the commit may be there: what none names is swept later
+            files.drop()
+            raise
+
+    def _commit(
+        self, name: str, files: Files, schema: Mapping[str, pl.DataType], parent: Pinned | None, mode: str
+    ) -> Pinned:
+        """Name the files in one commit; marks as `append` gives them."""
+        import polars as pl
+        from deltalake import Schema
+        from deltalake.exceptions import CommitFailedError, DeltaError
+        from deltalake.transaction import create_table_with_add_actions
+
+        from tidemill.core.rowhash import add, as_text
+
+        described = Schema.from_arrow(pl.Schema(schema))
+        if not self.exists(name):
+            if parent is not None:
+                raise Conflict(f"table {name} is gone; restore it from a backup")
+            done = Pinned(name, 0, files.rows, as_text(files.digest))
+            try:
+                create_table_with_add_actions(
+                    self.uri(name),
+                    described,
+                    files.actions,
+                    configuration=FOREVER,
+                    storage_options=self._options(),
+                    commit_properties=properties(done),
+                )
+            except DeltaError as error:
+                if not self.exists(name):
+                    raise self._told(error) from error
+                raise CommitFailedError(str(error)) from error  # somebody else made it: onto theirs, by a retry
+            return done
+        table = self._open(name)
+        before = self._pinned(name, table)
+        if parent is not None and before != parent:
+            raise moved(name, before, parent)
+        if mode == "append" and _schema(table) != dict(schema):
+            raise Conflict(f"table {name} has other columns since version {before.version}; read it again, then retry")
+        before = zoneless(table, before, schema)
+        rows, digest = files.rows, files.digest
+        if mode == "append":
+            rows, digest = rows + before.rows, add(int(before.digest, 16), digest)
+        done = Pinned(name, before.version + 1, rows, as_text(digest))
+        written: Literal["append", "overwrite"] = "append" if mode == "append" else "overwrite"
+        try:
+            table.create_write_transaction([*files.actions], written, described, commit_properties=properties(done))
+        except CommitFailedError:
+            raise
+        except (OSError, DeltaError) as error:
+            raise self._told(error) from error
+        return done
+
+    def _told(self, error: Exception) -> Exception:
+        """NoRoom where the disk is full, otherwise the error itself."""
+        if any(text in str(error) for text in FULL):
+            return NoRoom(f"cannot write to {self.root} ({error}); free space, then run it again")
+        return error
+
     def restore(self, pinned: Pinned) -> Pinned:
         """Make the newest version hold what `pinned` held, by one commit of metadata; later versions stay readable."""
 
@@ -138,7 +230,7 @@ class Tables:
             if before.version == pinned.version:
                 return before
             back = replace(pinned, version=before.version + 1)
-            table.restore(pinned.version, commit_properties=_properties(back))
+            table.restore(pinned.version, commit_properties=properties(back))
             return back
 
         return self._retried(pinned.table, commit)
@@ -185,7 +277,7 @@ class Tables:
         from deltalake.exceptions import DeltaError
 
         if verify and pinned not in self._verified:
-            self._verify(pinned)
+            self._check(pinned)
         try:
             table = self._opened.get((pinned.table, pinned.version))
             if table is None:
@@ -193,40 +285,50 @@ class Tables:
                 self._keep(pinned, table)
             return pl.scan_delta(table)
         except (DeltaError, OSError) as error:
-            raise _unreadable(pinned, error) from error
+            raise unreadable(pinned, error) from error
 
     def frame(self, pinned: Pinned) -> pl.DataFrame:
         """The rows of that version, in memory."""
         return self._read(pinned) if pinned in self._verified else self._verify(pinned)
 
-    def _read(self, pinned: Pinned) -> pl.DataFrame:
-        from deltalake.exceptions import DeltaError
-        from polars.exceptions import PolarsError
+    def batches(self, pinned: Pinned, *, verify: bool = True) -> Iterator[pl.DataFrame]:
+        """The rows of that version in batches, in the memory of a few of them; verified before the first one."""
+        rows = self.scan(pinned, verify=verify)
+        with reading(pinned):
+            yield from rows.collect_batches(chunk_size=BATCH_ROWS)
 
-        try:
+    def _read(self, pinned: Pinned) -> pl.DataFrame:
+        with reading(pinned):
             return self.scan(pinned, verify=False).collect()
-        except Corrupt:
-            raise
-        except (DeltaError, OSError, PolarsError) as error:
-            raise _unreadable(pinned, error) from error
-        except BaseException as error:
-            # Polars panics over a Parquet file without a footer; a panic is no Exception, and has no public class
-            if type(error).__name__ == "PanicException":
-                raise _unreadable(pinned, error) from error
-            raise
+
+    def _check(self, pinned: Pinned) -> None:
+        """Count and digest the rows, batch by batch: a table may be larger than memory."""
+        from tidemill.core.rowhash import add, rows_digest
+
+        rows = digest = 0
+        for batch in self.batches(pinned, verify=False):
+            rows += batch.height
+            digest = add(digest, rows_digest(batch))
+        self._compare(pinned, rows, digest)
 
     def _verify(self, pinned: Pinned) -> pl.DataFrame:
-        from tidemill.core.rowhash import as_text, rows_digest
+        from tidemill.core.rowhash import rows_digest
+
+        frame = self._read(pinned)
+        self._compare(pinned, frame.height, rows_digest(frame))
+        return frame
+
+    def _compare(self, pinned: Pinned, rows: int, digest: int) -> None:
+        from tidemill.core.rowhash import as_text
 
         where = f"table {pinned.table} version {pinned.version}"
-        frame = self._read(pinned)
-        if frame.height != pinned.rows:
-            raise Corrupt(f"{where} has {frame.height} rows, recorded were {pinned.rows}; restore it from a backup")
-        found = as_text(rows_digest(frame))
-        if found != pinned.digest:
-            raise Corrupt(f"{where} has digest {found}, recorded was {pinned.digest}; restore it from a backup")
+        if rows != pinned.rows:
+            raise Corrupt(f"{where} has {rows} rows, recorded were {pinned.rows}; restore it from a backup")
+        if as_text(digest) != pinned.digest:
+            raise Corrupt(
+                f"{where} has digest {as_text(digest)}, recorded was {pinned.digest}; restore it from a backup"
+            )
         self._verified.add(pinned)
-        return frame
 
     def _rewrite(self, name: str, change: Callable[[pl.DataFrame], pl.DataFrame]) -> Pinned:
         """Write `change(rows of the newest version)` as the next one; done again if somebody else was first."""
@@ -238,7 +340,7 @@ class Tables:
         return self._retried(name, commit)
 
     def _overwrite(self, name: str, table: DeltaTable, frame: pl.DataFrame) -> Pinned:
-        pinned = _counted(name, table.version() + 1, frame)
+        pinned = counted(name, table.version() + 1, frame)
         self._write(table, frame, pinned, mode="overwrite")
         return pinned
 
@@ -250,7 +352,7 @@ class Tables:
     def _pinned(self, name: str, table: DeltaTable) -> Pinned:
         known = (name, table.version())
         if known not in self._known:
-            self._known[known] = _pinned(name, table)
+            self._known[known] = marked(name, table)
         return self._known[known]
 
     def _options(self) -> dict[str, str] | None:
@@ -269,13 +371,13 @@ class Tables:
 
     def _write(self, table: DeltaTable | str, frame: pl.DataFrame, pinned: Pinned, *, mode: Any) -> None:
         from deltalake import write_deltalake
-        from deltalake.exceptions import DeltaError
+        from deltalake.exceptions import CommitFailedError, DeltaError
 
         target = self.uri(table) if isinstance(table, str) else table
-        properties = _properties(pinned)
+        marks = properties(pinned)
         try:
             if mode == "overwrite":
-                write_deltalake(target, frame, mode=mode, schema_mode="overwrite", commit_properties=properties)
+                write_deltalake(target, frame, mode=mode, schema_mode="overwrite", commit_properties=marks)
             else:
                 kept = FOREVER if mode == "error" else None
                 options = self._options() if isinstance(table, str) else None
@@ -284,13 +386,13 @@ class Tables:
                     frame,
                     mode=mode,
                     configuration=kept,
-                    commit_properties=properties,
+                    commit_properties=marks,
                     storage_options=options,
                 )
-        except (OSError, DeltaError) as error:
-            if any(text in str(error) for text in FULL):
-                raise NoRoom(f"cannot write to {self.root} ({error}); free space, then run it again") from error
+        except CommitFailedError:
             raise
+        except (OSError, DeltaError) as error:
+            raise self._told(error) from error
 
     def _retried(self, name: str, commit: Callable[[], Pinned]) -> Pinned:
         from deltalake.exceptions import CommitFailedError
@@ -303,53 +405,7 @@ class Tables:
         raise Busy(f"table {name} was written by others {TRIES} times in a row; try again when they are done")
 
 
-def _unreadable(pinned: Pinned, error: BaseException) -> Corrupt:
-    where = f"table {pinned.table} version {pinned.version}"
-    return Corrupt(f"{where} cannot be read: {error}; restore its files from a backup")
-
-
-def _properties(pinned: Pinned) -> CommitProperties:
-    """What a commit carries. max_commit_retries=0: a rebased commit would carry marks of a parent that it hasn't."""
-    from deltalake import CommitProperties
-
-    marks = {ROWS: str(pinned.rows), DIGEST: pinned.digest, VERSION: str(pinned.version)}
-    return CommitProperties(custom_metadata=marks, max_commit_retries=0)
-
-
-def _counted(name: str, version: int, frame: pl.DataFrame) -> Pinned:
-    from tidemill.core.rowhash import as_text, rows_digest
-
-    return Pinned(name, version, frame.height, as_text(rows_digest(frame)))
-
-
 def _schema(table: DeltaTable) -> dict[str, pl.DataType]:
     import polars as pl
 
     return dict(pl.scan_delta(table).collect_schema())
-
-
-def _pinned(name: str, table: DeltaTable) -> Pinned:
-    """The version that the table was opened at. Another program's commit carries no marks: its rows are counted.
-
-    `history` starts at the newest commit there is, not at the version opened, and numbers from the latter: where others
-    commit at the same time its numbers are wrong. So each commit carries its own.
-    """
-    import polars as pl
-
-    version = table.version()
-    for last in (1, 20):
-        for entry in table.history(last):
-            if entry.get(VERSION) == str(version):
-                try:
-                    return Pinned(name, version, int(entry[ROWS]), f"{int(entry[DIGEST], 16):032x}")
-                except (KeyError, ValueError) as error:
-                    marks = {mark: entry.get(mark) for mark in (ROWS, DIGEST)}
-                    raise Corrupt(
-                        f"table {name} version {version} has broken marks {marks}; restore it from a backup"
-                    ) from error
-    return _counted(name, version, pl.scan_delta(table).collect())
-
-
-def _require_rows(frame: pl.DataFrame, name: str) -> None:
-    if frame.height == 0:
-        raise EmptyInput(f"no rows to write to table {name}; give at least one")
