@@ -6,6 +6,7 @@ Contract
     Order: `find` and `events` are ordered by id and by seq; versions of a (kind, name) count 1, 2, 3 without a gap.
     Log: every change appends an Event in the same transaction, chained by hash (see Event); `verify` walks the chain
         and compares each event with the row that it speaks of: an edited, removed or reordered row is found.
+    Erasure: `amend` is the one way in which a record changes after the fact, and it leaves events that say so.
     Errors: NotFound for an unknown id, Conflict where `expect` does not hold or a finished run is changed, Busy after
     30 s of waiting for a lock, WrongFormat for a database of a newer format.
 
@@ -14,7 +15,7 @@ Contract
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from tidemill.core.types import Artifact, Direction, Edge, Event, Fault, Json, Point, Query, Run, Trail
@@ -91,6 +92,18 @@ class Graph(Protocol):
 
     def verify(self) -> list[Fault]:
         """All that is wrong with the chain and the rows it speaks of; empty is good."""
+        ...
+
+    def amend(self, rewrite: Callable[[str], str | None], *, reason: str, actor: str = "local") -> list[str]:
+        """Erase: give every record to `rewrite`, keep what it returns in its place; None leaves it. Ids stay.
+
+        A run or artifact comes as its JSON; its new text is told by an event "run.erased" or "artifact.erased" with
+        the new digest. An event comes as the JSON list [subject, actor, key, body]; it keeps its place and its hash in
+        the chain, and a later event "event.erased" names it and the hash of what is left of it: `verify` accepts
+        exactly that. What was there before is gone from the disk, not only from answers. Returns the ids, and
+        "event <seq>" of events, that changed; all in one transaction. Raises BadInput for a text that is no such
+        record, Busy where other programs keep the old pages in use.
+        """
         ...
 
     def close(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -108,6 +108,27 @@ class MemoryGraph:
                     f"{subject} is at event {last}, not {expect}: somebody else was first; read it again, retry"
                 )
             return self._append(subject, kind, body, actor, key)
+
+    def amend(self, rewrite: Callable[[str], str | None], *, reason: str, actor: str = "local") -> list[str]:
+        """Rewrite records and events."""
+        records.check_event("erasure", "erasure", actor, None)
+        with self._lock:
+            found = [
+                (table, kept, key, made)
+                for table, kept in (("runs", self._runs), ("artifacts", self._artifacts), ("events", self._by_seq()))
+                for key, row in kept.items()
+                if (made := records.rewritten(table, row, rewrite)) is not None
+            ]
+            for table, _, key, made in found:
+                if table == "events":
+                    self._events[int(key) - 1] = made
+            for table, kept, key, made in found:
+                if table != "events":
+                    kept[key] = made
+                self._append(*records.erasure(table, made, reason), actor)
+            self._keys = {row["key"]: row for row in self._events if row["key"] is not None}
+            self._versions = self._versions_of()
+        return [records.erased_name(table, made) for table, _, _, made in found]
 
     # ------------------------------------------------------------------------------------------------ reading
 
@@ -230,6 +251,15 @@ class MemoryGraph:
             self._edges[edge] = None
             self._by_node.setdefault(edge.run_id, []).append(edge)
             self._by_node.setdefault(edge.artifact_id, []).append(edge)
+
+    def _by_seq(self) -> dict[str, Row]:
+        return {str(row["seq"]): row for row in self._events}
+
+    def _versions_of(self) -> dict[tuple[str, str], list[str]]:
+        found: dict[tuple[str, str], list[str]] = {}
+        for row in sorted(self._artifacts.values(), key=lambda row: row["version"]):
+            found.setdefault((row["kind"], row["name"]), []).append(row["id"])
+        return found
 
     def _append(self, subject: str, kind: str, body: Json, actor: str, key: str | None = None) -> Event:
         prev = self._events[-1]["hash"] if self._events else records.GENESIS

@@ -31,6 +31,18 @@ def _reading(engine: sa.Engine) -> Iterator[sa.Connection]:
         yield link
 
 
+def _free(engine: sa.Engine) -> None:
+    """Write the tables anew, so that no dead row is left, and their statistics, which hold common values.
+
+    The server's own log (WAL) and backups keep what they have for as long as their administrator says.
+    """
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as link:
+        link.exec_driver_sql(f"SET lock_timeout = {int(WAIT_S * 1000)}")
+        for table in ("runs", "artifacts", "events"):
+            link.exec_driver_sql(f"VACUUM (FULL, ANALYZE) {table}")
+        link.exec_driver_sql("RESET lock_timeout")
+
+
 def open_graph(url: str) -> SqlGraph:
     """The graph in the PostgreSQL database `url` (postgresql://user@host/name), made and migrated where needed.
 
@@ -48,4 +60,4 @@ def open_graph(url: str) -> SqlGraph:
     except BaseException:
         engine.dispose()
         raise
-    return SqlGraph(engine, _writing, _reading, wait_s=WAIT_S)
+    return SqlGraph(engine, _writing, _reading, free=_free, wait_s=WAIT_S)

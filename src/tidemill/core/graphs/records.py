@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -13,7 +13,8 @@ from tidemill.core.ids import canonical_json, digest, iso, parse_time
 from tidemill.core.types import Artifact, Edge, Event, Point, Query, Run
 
 GENESIS = "0" * 64
-RESERVED = ("run.", "artifact.")  # kinds of event that only the graph itself writes
+RESERVED = ("run.", "artifact.", "event.")  # kinds of event that only the graph itself writes
+ERASED = "event.erased"  # body {"seq", "digest"}: what event seq must look like from now on
 
 _RUN = tuple(spec.name for spec in fields(Run))
 _ARTIFACT = tuple(spec.name for spec in fields(Artifact) if spec.name != "graph")
@@ -123,11 +124,52 @@ def event_hash(row: Mapping[str, Any]) -> str:
     return digest(canonical_json(said))
 
 
+def rewritten(table: str, row: Mapping[str, Any], rewrite: Callable[[str], str | None]) -> dict[str, Any] | None:
+    """A row of `runs`, `artifacts` or `events` as `Graph.amend` leaves it; None where nothing changes.
+
+    Raises BadInput for a rewriting after which it is no record of the same id.
+    """
+    before = amendable(row) if table == "events" else row["body"]
+    after = rewrite(before)
+    if after is None or after == before:
+        return None
+    try:
+        if table == "events":
+            subject, actor, key, body = json.loads(after)
+            check_event(subject, "checked", actor, key)
+            return {**row, "subject": subject, "actor": actor, "key": key, "body": event_text(body, subject)}
+        made = run_row(run_of(after)) if table == "runs" else artifact_row(artifact_of(after))
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadInput(f"a rewriting of {table} leaves no record ({error}); give JSON of the same form") from error
+    if made["id"] != row["id"]:
+        raise BadInput(f"a rewriting of {table} gives {row['id']} another id, {made['id']}; ids stay as they are")
+    return made
+
+
+def erasure(table: str, made: Mapping[str, Any], reason: str) -> tuple[str, str, dict[str, Any]]:
+    """(subject, kind, body) of the event that tells of an amended row."""
+    if table == "events":
+        return f"event/{made['seq']}", ERASED, {"seq": made["seq"], "digest": event_hash(made), "reason": reason}
+    what = table.removesuffix("s")
+    return f"{what}/{made['id']}", f"{what}.erased", {"digest": body_digest(made["body"]), "reason": reason}
+
+
+def erased_name(table: str, made: Mapping[str, Any]) -> str:
+    """How `Graph.amend` names what it changed."""
+    return f"event {made['seq']}" if table == "events" else str(made["id"])
+
+
+def amendable(row: Mapping[str, Any]) -> str:
+    """What of an event can be amended, as JSON text: [subject, actor, key, body]."""
+    said = [json.dumps(row[name], ensure_ascii=False) for name in ("subject", "actor", "key")]
+    return f"[{','.join(said)},{row['body']}]"
+
+
 def check_event(subject: str, kind: str, actor: str, key: str | None) -> None:
     """Raise BadInput for an event that only the graph may write, or that a database cannot hold."""
     if kind.startswith(RESERVED):
         raise BadInput(
-            f"event kind {kind!r} is the graph's own; use a kind that begins with neither 'run.' nor 'artifact.'"
+            f"event kind {kind!r} is the graph's own; use a kind that begins with none of {', '.join(RESERVED)}"
         )
     for name, value in (("subject", subject), ("kind", kind), ("actor", actor), ("key", key or "-")):
         _text(value, f"the {name} of an event")

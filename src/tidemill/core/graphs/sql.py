@@ -29,12 +29,21 @@ Opening = Callable[[sa.Engine], AbstractContextManager[sa.Connection]]
 
 class SqlGraph:
     """See tidemill.core.graph.Graph. `writing` opens a transaction that holds the event chain's lock; `reading` opens
-    one that sees one moment of the database."""
+    one that sees one moment of the database; `free` overwrites or lets go of what rows held before they changed."""
 
-    def __init__(self, engine: sa.Engine, writing: Opening, reading: Opening, *, wait_s: float) -> None:
+    def __init__(
+        self,
+        engine: sa.Engine,
+        writing: Opening,
+        reading: Opening,
+        *,
+        free: Callable[[sa.Engine], None],
+        wait_s: float,
+    ) -> None:
         self._engine = engine
         self._writing = writing
         self._reading = reading
+        self._free = free
         self._wait_s = wait_s
         # A forked child must not speak on its parent's connections: it forgets them and opens its own.
         mine = weakref.ref(engine)
@@ -134,6 +143,23 @@ class SqlGraph:
                         f"{subject} is at event {last}, not {expect}: somebody else was first; read it again, retry"
                     )
             return self._append(link, subject, kind, body, actor, key)
+
+    def amend(self, rewrite: Callable[[str], str | None], *, reason: str, actor: str = "local") -> list[str]:
+        """Rewrite records and events, then free the pages that held them."""
+        records.check_event("erasure", "erasure", actor, None)
+        changed: list[str] = []
+        with self._write() as link:
+            last = link.execute(sa.select(head.c.seq)).scalar_one()
+            for table, key in ((runs, runs.c.id), (artifacts, artifacts.c.id), (events, events.c.seq)):
+                for row in _pages(link, table, key, None if table is not events else last):
+                    made = records.rewritten(table.name, row, rewrite)
+                    if made is not None:
+                        link.execute(table.update().where(key == row[key.name]), made)
+                        self._append(link, *records.erasure(table.name, made, reason), actor)
+                        changed.append(records.erased_name(table.name, made))
+        with readable_errors(self._engine, self._wait_s):
+            self._free(self._engine)
+        return changed
 
     # ------------------------------------------------------------------------------------------------ reading
 
@@ -357,6 +383,19 @@ def _rows(
 ) -> Iterator[Any]:
     for start in range(0, len(ids), CHUNK):
         yield from link.execute(statement.where(column.in_(ids[start : start + CHUNK]))).all()
+
+
+def _pages(
+    link: sa.Connection, table: sa.Table, key: sa.ColumnElement[Any], last: int | None
+) -> Iterator[Mapping[str, Any]]:
+    """All rows in order of their key, a page at a time: rows are changed while they are walked."""
+    statement = sa.select(table).order_by(key).limit(BATCH_ROWS)
+    if last is not None:
+        statement = statement.where(key <= last)
+    page = link.execute(statement).mappings().all()
+    while page:
+        yield from (dict(row) for row in page)
+        page = link.execute(statement.where(key > page[-1][key.name])).mappings().all()
 
 
 @contextmanager

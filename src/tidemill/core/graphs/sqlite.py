@@ -17,6 +17,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from tidemill.core.errors import Busy
 from tidemill.core.graphs.migrate import ready
 from tidemill.core.graphs.sql import SqlGraph, readable_errors
 
@@ -33,6 +34,24 @@ def _writing(engine: sa.Engine) -> Iterator[sa.Connection]:
 def _reading(engine: sa.Engine) -> Iterator[sa.Connection]:
     with engine.connect() as link:
         yield link
+
+
+def _free(engine: sa.Engine) -> None:
+    """Write the file anew without free pages, and cut off the write-ahead log, which holds the old ones.
+
+    Raises Busy where another program reads for longer than 30 s: the rows are amended, the log not yet cut.
+    """
+    give_up = time.monotonic() + WAIT_S
+    with engine.connect() as link:
+        raw: Any = link.connection.driver_connection  # Any: the driver's connection, outside a transaction
+        raw.execute("VACUUM")
+        while raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+            if time.monotonic() > give_up:
+                raise Busy(
+                    f"another program reads {engine.url.database} for {WAIT_S:g} s, so its write-ahead log still holds "
+                    "what was erased; end that program, then erase again"
+                )
+            time.sleep(0.05)
 
 
 def open_graph(url: str) -> SqlGraph:
@@ -55,6 +74,7 @@ def open_graph(url: str) -> SqlGraph:
         raw.isolation_level = None  # we begin transactions ourselves
         _use_wal(raw)
         raw.execute("PRAGMA synchronous=FULL")
+        raw.execute("PRAGMA secure_delete=ON")  # rows are never deleted; only `amend` makes bytes to overwrite
 
     @sa.event.listens_for(engine, "begin")
     def _begun(link: sa.Connection) -> None:
@@ -67,7 +87,7 @@ def open_graph(url: str) -> SqlGraph:
     except BaseException:
         engine.dispose()
         raise
-    return SqlGraph(engine, _writing, _reading, wait_s=WAIT_S)
+    return SqlGraph(engine, _writing, _reading, free=_free, wait_s=WAIT_S)
 
 
 def _use_wal(raw: sqlite3.Connection) -> None:

@@ -36,12 +36,22 @@ def faults(
     said: dict[str, tuple[str, str]] = {}  # subject: (kind of its last event, digest)
     linked: Edges = {}
     batches: dict[int, tuple[str, Row]] = {}
+    placed: list[tuple[int, Fault]] = []  # by seq
+    changed: dict[int, str] = {}  # seq: the hash of an event's content where it is not the one that it has
+    erased: dict[int, str] = {}  # seq: the hash that the content of an erased event has
     prev, seq = records.GENESIS, 0
     for row in chain:
-        found += _chain_faults(row, prev, seq)
+        placed += [(row["seq"], fault) for fault in _chain_faults(row, prev, seq)]
+        content = records.event_hash(row)
+        if content != row["hash"]:
+            changed[row["seq"]] = content
         prev, seq = row["hash"], row["seq"]
-        if row["kind"].startswith(records.RESERVED):
+        if row["kind"] == records.ERASED:
+            _remember_erased(row, erased)
+        elif row["kind"].startswith(records.RESERVED):
             _remember(row, said, linked, batches)
+    placed += _erasure_faults(changed, erased)
+    found += [fault for _, fault in sorted(placed, key=lambda pair: pair[0])]
     found += _head_faults(list(head), prev, seq)
     found += _record_faults("run", runs, said, lambda body: records.run_row(records.run_of(body)))
     found += _record_faults("artifact", artifacts, said, lambda body: records.artifact_row(records.artifact_of(body)))
@@ -79,8 +89,26 @@ def _chain_faults(row: Row, prev: str, seq: int) -> list[Fault]:
         found.append(Fault(where, f"follows event {seq}: events between them were removed or moved"))
     elif row["prev"] != prev:
         found.append(Fault(where, f"does not follow event {seq}: one of the two was edited, removed or moved"))
-    if row["hash"] != records.event_hash(row):
-        found.append(Fault(where, "was edited: its hash does not match its content"))
+    return found
+
+
+def _remember_erased(row: Row, erased: dict[int, str]) -> None:
+    try:
+        body = json.loads(row["body"])
+        if int(body["seq"]) < row["seq"]:
+            erased[int(body["seq"])] = str(body["digest"])
+    except (ValueError, KeyError, TypeError):
+        return  # an edited event, as its hash has told
+
+
+def _erasure_faults(changed: dict[int, str], erased: dict[int, str]) -> list[tuple[int, Fault]]:
+    """An event has the content that its hash says, or the last one that an erasure has left of it; nothing else."""
+    found = []
+    for seq in sorted(changed.keys() | erased.keys()):
+        if seq not in erased:
+            found.append((seq, Fault(f"event {seq}", "was edited: its hash does not match its content")))
+        elif changed.get(seq) != erased[seq]:
+            found.append((seq, Fault(f"event {seq}", "was edited: it is not what its erasure left of it")))
     return found
 
 
