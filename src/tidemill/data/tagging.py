@@ -8,7 +8,7 @@ Walks the graph down from an artifact and carries tags up again, column by colum
     rows          the column of row ids
     model         its recipe's raw columns and features, and the target
     deployment    its model's
-    predictions   "row_key", and "features.<column>" for each raw column of the models that answered
+    predictions   "row_key", and "features.<column>" for each raw column of the models that answered its rows
 
 A column that an as-of join named by a prefix counts as the longest column whose name it ends with, where no input has a
 column of its own name: rows are named so by `Rows.as_of(prefix=)`, and a tag too many does less harm than one too few.
@@ -54,6 +54,7 @@ class _Walk:
         self.artifacts = {each.id: each for each in trail.artifacts}
         self.known: dict[str, _Found] = {}
         self.said: dict[str, governance.Governance] = {}
+        self.read: dict[str, dict[str, Any]] = {}
         read: dict[str, list[str]] = {}
         for edge in trail.edges:
             if edge.role == "in":
@@ -103,6 +104,13 @@ class _Walk:
         longest = max(ends, key=len, default=None)
         return {} if longest is None else _union([self.known[each.id].get(longest, {}) for each, _ in have])
 
+    def json_of(self, artifact: Artifact) -> dict[str, Any]:
+        """The JSON object in the store, read once."""
+        if artifact.digest not in self.read:
+            loaded = json.loads(self.ws.store.get(artifact.digest))
+            self.read[artifact.digest] = loaded if isinstance(loaded, dict) else {}
+        return self.read[artifact.digest]
+
     def one(self, artifact_id: object) -> Artifact | None:
         """The artifact of that id, if it is on the trail."""
         return self.artifacts.get(str(artifact_id))
@@ -127,7 +135,7 @@ def _same_names(walk: _Walk, artifact: Artifact) -> _Found:
 def _view(walk: _Walk, artifact: Artifact) -> _Found:
     """A feature view names datasets, which change; its tags are those of their columns now."""
     found: _Found = {}
-    for source in _json(walk.ws, artifact).get("sources", []):
+    for source in walk.json_of(artifact).get("sources", []):
         said = walk.governance(str(source.get("dataset")))
         for column in source.get("columns") or ():
             given = {tag: {f"{said.dataset}.{column}"} for tag in said.tags.get(column, ())}
@@ -137,7 +145,7 @@ def _view(walk: _Walk, artifact: Artifact) -> _Found:
 
 
 def _recipe(walk: _Walk, artifact: Artifact) -> _Found:
-    fitted = recipes.from_json(_json(walk.ws, artifact))
+    fitted = recipes.from_json(walk.json_of(artifact))
     found = walk.carried(recipes.needs(fitted), walk.inputs_of(artifact))
     for feature, raw in origins(fitted).items():
         given = _union([found.get(column, {}) for column in raw])
@@ -151,7 +159,7 @@ def _rows(walk: _Walk, artifact: Artifact) -> _Found:
 
 
 def _profile(walk: _Walk, artifact: Artifact) -> _Found:
-    columns = _json(walk.ws, artifact).get("bins", {}).get("columns", {})
+    columns = walk.json_of(artifact).get("bins", {}).get("columns", {})
     return walk.carried(list(columns), walk.inputs_of(artifact))
 
 
@@ -170,16 +178,16 @@ def _deployment(walk: _Walk, artifact: Artifact) -> _Found:
 
 
 def _predictions(walk: _Walk, artifact: Artifact) -> _Found:
-    """Each compaction reads the models that answered; the log's earlier rows are those of earlier artifacts."""
-    parts = [walk.known.get(each.id, {}) for each in walk.inputs_of(artifact) if each.kind == artifact.kind]
+    """Each artifact of the log stands for the rows that one compaction added: those that its models answered."""
+    parts: list[_Found] = []
     for model in (each for each in walk.inputs_of(artifact) if each.kind == "model"):
         recipe, rows = walk.one(model.meta.get("recipe")), walk.one(model.meta.get("rows"))
         if recipe is not None:
-            raw = recipes.needs(recipes.from_json(_json(walk.ws, recipe)))
+            raw = recipes.needs(recipes.from_json(walk.json_of(recipe)))
             known = walk.known.get(recipe.id, {})
             parts.append({f"features.{column}": known[column] for column in raw if column in known})
         if rows is not None:
-            parts.append({"row_key": tags for tags in walk.known.get(rows.id, {}).values()})
+            parts.append({"row_key": _union(walk.known.get(rows.id, {}).values())})
     return _merged(parts)
 
 
@@ -225,8 +233,3 @@ def _merged(parts: Iterable[_Found]) -> _Found:
         for column, each in part.items():
             out[column] = _union([out.get(column, {}), each])
     return out
-
-
-def _json(ws: Workspace, artifact: Artifact) -> dict[str, Any]:
-    loaded = json.loads(ws.store.get(artifact.digest))
-    return loaded if isinstance(loaded, dict) else {}
