@@ -216,7 +216,9 @@ class DatasetVersion(View):
 
     meta: table, table_version, rows, columns {name: dtype}, key (row id column), event_time and
     known_time (column names, or None), parent (artifact id, or None), message, added (rows added by this version),
-    first_known (ISO: when the first of the added rows became known, or None).
+    first_known (ISO: when the first of the added rows became known, or None). Optional: branch (absent: "main"), step
+    ("append", "replace", "update", "columns", "delete", "revert", "merge"), merged (id of the version merged in),
+    ordered (the digest depends on the order of the rows), layers (see `data.layers`) and with them base {rows, digest}.
     """
 
     @property
@@ -248,9 +250,13 @@ class DatasetVersion(View):
 
     @property
     def pinned(self) -> Pinned:
-        """Where the rows are, and what must be found there."""
+        """The base table, and what must be found there: all of the rows, unless `meta["layers"]` lie over it.
+
+        `data.datasets.scan` reads the rows of any version.
+        """
         meta = self.artifact.meta
-        return Pinned(str(meta["table"]), int(meta["table_version"]), int(meta["rows"]), self.digest)
+        base = meta.get("base") or {"rows": meta["rows"], "digest": self.digest}
+        return Pinned(str(meta["table"]), int(meta["table_version"]), int(base["rows"]), str(base["digest"]))
 
 
 @dataclass(frozen=True, slots=True)

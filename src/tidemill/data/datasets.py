@@ -1,25 +1,71 @@
-"""Datasets: named tables whose every version is an artifact, made by a recorded run."""
+"""Datasets: named tables whose every version is an artifact, made by a recorded run.
+
+Versions lie on branches ("main" where none is named); `data.versions` finds them, `data.branches` merges branches,
+`data.diffs` compares versions. A small change is written to small tables over the base (`data.layers`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import polars as pl
 
-from tidemill.core.errors import BadInput, EmptyInput, NotFound, WrongType, nearest, require_columns
-from tidemill.core.ids import digest, iso
+from tidemill.core.errors import BadInput, EmptyInput, NotFound, nearest, require_columns
+from tidemill.core.ids import digest
 from tidemill.core.locks import locked
 from tidemill.core.recording import Recorder, recorded
 from tidemill.core.rowhash import rows_digest
 from tidemill.core.schema import fitted, storable
-from tidemill.core.tables import Tables
-from tidemill.core.types import Artifact, DatasetVersion, Pinned, Query
+from tidemill.core.types import DatasetVersion, Pinned
 from tidemill.core.workspace import Workspace
+from tidemill.data import diffs, keys, layers, shapes
+from tidemill.data.layers import Change, Content
+from tidemill.data.versions import (
+    KIND,
+    MAIN,
+    Ref,
+    branch_starts,
+    find,
+    get,
+    head,
+    log,
+    names,
+    newest,
+    resolve,
+    tag,
+    tags,
+    untag,
+)
 
-KIND = "dataset"
-SHOWN = 5
+__all__ = [
+    "KIND",
+    "MAIN",
+    "Ref",
+    "add",
+    "add_column",
+    "delete",
+    "diff",
+    "emit",
+    "find",
+    "get",
+    "log",
+    "names",
+    "plain",
+    "record",
+    "required",
+    "resolve",
+    "revert",
+    "scan",
+    "tag",
+    "tags",
+    "untag",
+    "update",
+    "writing",
+]
+
+Step = Literal["append", "replace", "update", "columns", "delete", "revert", "merge"]
 
 
 def add(
@@ -33,50 +79,249 @@ def add(
     message: str = "",
     mode: Literal["append", "replace"] = "append",
     source: str = "",
+    branch: str = MAIN,
+    ordered: bool | None = None,
 ) -> DatasetVersion:
-    """Append rows to a dataset (or replace it): its next version.
+    """Append rows to a dataset (or replace it): the next version of a branch.
 
     key: the column that identifies a row, unique over the whole dataset. event_time, known_time: columns of UTC times,
-    when it happened and from when on it could be known. Adding rows that are all there already returns the version that
-    is there; rows that a killed import wrote but did not record are set aside first. So an import can be run again.
-    Processes of one machine import into a dataset one after another; let no two machines do it at once.
+    when it happened and from when on it could be known. ordered: the digest depends on the order of the rows, and a
+    scan gives them in it; None leaves it as it is (a new dataset has no order).
+    Adding rows that are all there already returns the version that is there; rows that a killed import wrote but did
+    not record are set aside first. So an import can be run again. A replacement that differs in few rows by key stores
+    those. Writers of one dataset wait for one another.
     Raises EmptyInput, UnknownColumn, WrongType, or BadInput for keys that are missing, repeated or already taken.
     """
     where = f"the rows for dataset {name!r}"
     if frame.height == 0:
         raise EmptyInput(f"no rows to add to dataset {name!r}; give at least one")
-    times = [column for column in (event_time, known_time) if column is not None]
-    require_columns([key, *times], frame.columns, where=where)
-    _check_times(frame, times, where)
-    _check_keys(frame, key, where)
-    table = f"datasets/{name}"
-    ws.tables.uri(table)  # a bad name stops here
-    with locked(ws.root / "locks" / f"{digest(table.encode())[:16]}.lock", what=f"dataset {name!r}"):
-        before = _newest(ws, name)
+    shapes.check(frame, key, [column for column in (event_time, known_time) if column is not None], where)
+    with writing(ws, name):
+        before = _head(ws, name, branch)
         if before is not None and mode == "append":
-            _check_shape(before, key, event_time, known_time)
-            frame = fitted(frame, ws.tables.schema(before.pinned), table=f"dataset {name!r}", where=where)
-            there = ws.tables.scan(before.pinned).join(frame.lazy().select(key), on=key, how="semi").collect()
-            if there.height:
-                return _already_there(before, there, frame, key)
+            shapes.check_same(before, key, event_time, known_time, ordered)
+            held = layers.content(before)
+            frame = fitted(frame, layers.schema(ws.tables, held), table=f"dataset {name!r}", where=where)
+            if len(keys.taken(ws.tables, held, frame[key])):
+                return _already_there(ws, before, frame)
         else:
             frame = storable(frame, where=where)
+            if before is not None and _same(ws, before, frame, key, event_time, known_time, ordered):
+                return before
         inputs = [] if before is None else [("parent", before)]
         with recorded(ws, "data.import", name, inputs=inputs, params={"source": source, "mode": mode}) as run:
-            pinned = _write(ws.tables, table, frame, None if before is None or mode == "replace" else before.pinned)
-            return emit(
+            if before is None or mode == "replace":
+                made = _replaced(ws, name, before, frame, key=key, ordered=ordered)
+            else:
+                made = _appended(ws, before, frame)
+            return record(
                 run,
                 name,
-                pinned,
-                columns={column: str(kind) for column, kind in ws.tables.schema(pinned).items()},
-                key=key,
+                made,
+                step="append" if mode == "append" else "replace",
+                branch=branch,
                 event_time=event_time,
                 known_time=known_time,
                 parent=before,
                 added=frame.height,
-                first_known=_first_known(frame, known_time) if mode == "append" else None,
+                first_known=shapes.first_known(frame, known_time) if mode == "append" else None,
                 message=message,
             )
+
+
+def update(
+    ws: Workspace, name: str, frame: pl.DataFrame, *, message: str = "", source: str = "", branch: str = MAIN
+) -> DatasetVersion:
+    """Give existing rows new values: the frame has the key and the columns to change, a row each.
+
+    Stores the changed values only. A change holds at every time, as a replacement does. Values that are all there
+    already give the version that is there. Raises EmptyInput, UnknownColumn, WrongType, and BadInput for keys that are
+    not there (naming them), missing or repeated.
+    """
+    where = f"the new values for dataset {name!r}"
+    with writing(ws, name):
+        before = required(ws, name, branch)
+        have = layers.schema(ws.tables, layers.content(before))
+        require_columns(frame.columns, have, where=f"dataset {name!r}")
+        require_columns([before.key], frame.columns, where=where)
+        _require_values(frame, before.key, name)
+        times = [column for column in (before.event_time, before.known_time) if column in frame.columns]
+        shapes.check(frame, before.key, [each for each in times if each is not None], where)
+        kinds = {column: have[column] for column in frame.columns}
+        change = Change(changed=fitted(frame, kinds, table=f"dataset {name!r}", where=where))
+        return _changed(ws, before, change, step="update", where=where, message=message, source=source, branch=branch)
+
+
+def add_column(
+    ws: Workspace, name: str, frame: pl.DataFrame, *, message: str = "", source: str = "", branch: str = MAIN
+) -> DatasetVersion:
+    """Add columns: the frame has the key and the new columns; rows that it does not name get nulls.
+
+    Stores the new columns only. Raises EmptyInput, UnknownColumn, WrongType, and BadInput for a column that is there
+    already or for keys that are not there (naming them), missing or repeated.
+    """
+    where = f"the new columns for dataset {name!r}"
+    with writing(ws, name):
+        before = required(ws, name, branch)
+        require_columns([before.key], frame.columns, where=where)
+        _require_values(frame, before.key, name)
+        there = [column for column in frame.columns if column in before.columns and column != before.key]
+        if there:
+            raise BadInput(f"column {there[0]!r} is in dataset {name!r} already; change its values with update")
+        shapes.check(frame, before.key, [], where)
+        have = layers.schema(ws.tables, layers.content(before))
+        made = fitted(frame.select(before.key), {before.key: have[before.key]}, table=f"dataset {name!r}", where=where)
+        made = made.hstack(storable(frame.drop(before.key), where=where))
+        change = Change(changed=made)
+        return _changed(ws, before, change, step="columns", where=where, message=message, source=source, branch=branch)
+
+
+def delete(
+    ws: Workspace,
+    name: str,
+    gone: Iterable[Any],  # Any: values of the key column
+    *,
+    message: str = "",
+    branch: str = MAIN,
+) -> DatasetVersion:
+    """Leave out the rows with these keys from the next version on; older versions keep them.
+
+    What must not be in any version is for erasure. Raises EmptyInput, WrongType, and BadInput naming keys that are not
+    there.
+    """
+    where = f"the keys to take out of dataset {name!r}"
+    with writing(ws, name):
+        before = required(ws, name, branch)
+        kind = layers.schema(ws.tables, layers.content(before))[before.key]
+        removed = shapes.keys_of(gone, before.key, kind, where)
+        if not len(removed):
+            raise EmptyInput(f"no keys to take out of dataset {name!r}; give at least one")
+        return _changed(ws, before, Change(removed=removed), step="delete", where=where, message=message, branch=branch)
+
+
+def revert(ws: Workspace, name: str, ref: Ref, *, message: str = "", branch: str = MAIN) -> DatasetVersion:
+    """A new version of the branch with what an older one held; stores nothing. The head is returned if it holds that.
+
+    ref: number, tag, branch or digest (see `resolve`).
+    """
+    with writing(ws, name):
+        before, back = required(ws, name, branch), resolve(ws, name, ref)
+        if (back.digest, back.columns, back.key) == (before.digest, before.columns, before.key):
+            return before
+        inputs = [("parent", before), ("reverted to", back)]
+        with recorded(ws, "data.revert", name, inputs=inputs, params={"to": back.version}) as run:
+            return record(
+                run,
+                name,
+                layers.content(back),
+                step="revert",
+                branch=branch,
+                event_time=back.event_time,
+                known_time=back.known_time,
+                parent=before,
+                added=0,
+                message=message or f"back to version {back.version}",
+                more={"reverted_to": back.id},
+            )
+
+
+def scan(
+    ws: Workspace, version: DatasetVersion, *, columns: Iterable[str] | None = None, verify: bool = True
+) -> pl.LazyFrame:
+    """The rows of that version; under a clock only those whose known time is not later.
+
+    columns: only these, which spares reading the layers of others. verify=False: a look, where a use would count and
+    digest what it reads (once a process). Raises UnknownColumn, Corrupt.
+    """
+    held = layers.content(version)
+    known = version.known_time if ws.clock is not None else None
+    if columns is None:
+        rows = layers.scan(ws.tables, held, verify=verify)
+        return rows if known is None else rows.filter(pl.col(known) <= ws.clock)
+    wanted = list(dict.fromkeys(columns))
+    require_columns(wanted, version.columns, where=f"dataset {version.name!r}")
+    if known is None:
+        return layers.scan(ws.tables, held, columns=wanted, verify=verify)
+    rows = layers.scan(ws.tables, held, columns=list(dict.fromkeys([*wanted, known])), verify=verify)
+    return rows.filter(pl.col(known) <= ws.clock).select(wanted)
+
+
+def diff(ws: Workspace, name: str, old: Ref, new: Ref) -> dict[str, Any]:
+    """What differs between two versions: columns, and the keys of added, removed and changed rows.
+
+    A row is changed when a column that both versions have, with the same type, has another value. `diffs.diff` shows
+    the values too.
+    """
+    return diffs.keys(ws, resolve(ws, name, old), resolve(ws, name, new))
+
+
+# ----------------------------------------------------------------------------------- for what writes datasets elsewhere
+
+
+@contextmanager
+def writing(ws: Workspace, name: str) -> Iterator[None]:
+    """Hold the dataset for a write: others wait. Raises BadInput for a name that no table can have, Busy."""
+    table = f"datasets/{name}"
+    ws.tables.uri(table)  # a bad name stops here
+    with locked(ws.root / "locks" / f"{digest(table.encode())[:16]}.lock", what=f"dataset {name!r}"):
+        yield
+
+
+def required(ws: Workspace, name: str, branch: str = MAIN) -> DatasetVersion:
+    """The head of the branch, whatever the clock; NotFound names the nearest dataset or branch."""
+    found = _head(ws, name, branch)
+    return get(ws, name) if found is None else found
+
+
+def plain(ws: Workspace, before: DatasetVersion) -> Pinned:
+    """The base table at a version that holds all the rows of `before`: what a streamed append takes as its parent.
+
+    Layers are merged into the base first. BadInput for an ordered dataset: its rows are appended by `add`.
+    """
+    held = layers.content(before)
+    if held.ordered:
+        raise BadInput(f"dataset {before.name!r} keeps its rows in order; append rows to it from memory, with add")
+    return layers.merged(ws.tables, held).base
+
+
+def record(
+    run: Recorder,
+    name: str,
+    made: Content,
+    *,
+    step: Step,
+    branch: str = MAIN,
+    event_time: str | None = None,
+    known_time: str | None = None,
+    parent: DatasetVersion | None = None,
+    added: int,
+    first_known: str | None = None,
+    message: str = "",
+    more: Mapping[str, Any] | None = None,
+) -> DatasetVersion:
+    """Record content that is written already as the branch's next version, made by this run.
+
+    added: rows that this version has and its parent hasn't. more: further facts of the version's record.
+    """
+    meta: dict[str, Any] = {
+        "table": made.base.table,
+        "table_version": made.base.version,
+        "rows": made.rows,
+        "columns": {column: str(kind) for column, kind in layers.schema(run.ws.tables, made).items()},
+        "key": made.key,
+        "event_time": event_time,
+        "known_time": known_time,
+        "parent": None if parent is None else parent.id,
+        "message": message,
+        "added": added,
+        "first_known": first_known,
+        "step": step,
+        **({} if branch == MAIN else {"branch": branch}),
+        **made.meta(),
+        **(more or {}),
+    }
+    run.result({"rows": made.rows, "added": added})
+    return DatasetVersion(run.emit(KIND, name, digest=made.digest, meta=meta))
 
 
 def emit(
@@ -94,9 +339,9 @@ def emit(
     message: str = "",
     more: Mapping[str, Any] | None = None,
 ) -> DatasetVersion:
-    """Record rows that are written already as the dataset's next version, made by this run.
+    """Record rows that are in one table already as the dataset's next version, made by this run (see `record`).
 
-    added: rows that this version has and its parent hasn't. more: further facts of the version's record.
+    more: further facts; "step" and "branch" among them where they are not "replace" and "main".
     """
     meta: dict[str, Any] = {
         "table": pinned.table,
@@ -116,160 +361,122 @@ def emit(
     return DatasetVersion(run.emit(KIND, name, digest=pinned.digest, meta=meta))
 
 
-def _write(tables: Tables, table: str, frame: pl.DataFrame, parent: Pinned | None) -> Pinned:
-    """The rows after those of `parent`, or alone. What is newer than `parent` was never recorded, so it is left out."""
-    if parent is not None:
-        return tables.append(table, frame, parent=tables.restore(parent))
-    return tables.replace(table, frame) if tables.exists(table) else tables.create(table, frame, exists="refuse")
+# -------------------------------------------------------------------------------------------------------------- inside
 
 
-def find(ws: Workspace, name: str, version: int | None = None) -> DatasetVersion | None:
-    """The dataset's version, newest by default, or None.
-
-    Under a clock the newest is the one without the versions that only added rows which were not known yet: the same
-    one, whatever was imported since.
-    """
-    if version is None:
-        return _newest(ws, name) if ws.clock is None else _newest_at(ws, name, iso(ws.clock))
-    for artifact in ws.graph.find(Query("artifact", kind=KIND, name=name, version=version, limit=1)):
-        assert isinstance(artifact, Artifact)
-        return DatasetVersion(artifact)
-    return None
-
-
-def get(ws: Workspace, name: str, version: int | None = None) -> DatasetVersion:
-    """The dataset's version, newest by default; NotFound names the nearest name or the versions there are."""
-    found = find(ws, name, version)
-    if found is not None:
-        return found
-    newest = _newest(ws, name)
-    if newest is not None:
-        raise NotFound(f"dataset {name!r} has no version {version}; it has 1 to {newest.version}")
-    known = names(ws)
-    raise NotFound(f"no dataset {name!r}; there are {', '.join(known) or 'none'}.{nearest(name, known)}")
-
-
-def names(ws: Workspace) -> list[str]:
-    """The names of all datasets, sorted."""
-    return sorted({each.name for each in ws.graph.find(Query("artifact", kind=KIND, limit=1_000_000))})
-
-
-def log(ws: Workspace, name: str) -> list[DatasetVersion]:
-    """All versions, newest first, whatever the clock."""
-    get(ws, name)
-    return _versions(ws, name)
-
-
-def scan(ws: Workspace, version: DatasetVersion) -> pl.LazyFrame:
-    """The rows of that version; under a clock only those whose known time is not later."""
-    rows = ws.tables.scan(version.pinned)
-    if ws.clock is not None and version.known_time is not None:
-        rows = rows.filter(pl.col(version.known_time) <= ws.clock)
-    return rows
-
-
-def diff(ws: Workspace, name: str, old: int, new: int) -> dict[str, Any]:
-    """What differs between two versions: columns, and the keys of added, removed and changed rows.
-
-    A row is changed when a column that both versions have, with the same type, has another value.
-    """
-    one, other = get(ws, name, old), get(ws, name, new)
-    before, after = ws.tables.frame(one.pinned), ws.tables.frame(other.pinned)
-    key = other.key
-    if one.key != key or before.schema[key] != after.schema[key]:
-        raise BadInput(
-            f"dataset {name!r} has key {one.key!r} ({before.schema[one.key]}) in version {old} and {key!r} "
-            f"({after.schema[key]}) in version {new}; only versions with the same key can be compared"
+def _head(ws: Workspace, name: str, branch: str) -> DatasetVersion | None:
+    """Where the next version of the branch begins; None only for a dataset that is not there yet."""
+    found = head(ws, name, branch)
+    if found is None and branch != MAIN:
+        get(ws, name)
+        known = sorted({MAIN, *branch_starts(ws, name)})
+        raise NotFound(
+            f"dataset {name!r} has no branch {branch!r}; it has {', '.join(known)}.{nearest(branch, known)} "
+            "Make it with branch first"
         )
-    shared = [column for column in after.columns if column in before.columns]
-    retyped = [column for column in shared if before.schema[column] != after.schema[column]]
-    compared = [column for column in shared if column not in retyped]
-    both = before.select(compared).join(
-        after.select(compared).rename({column: f"{column}__new" for column in compared if column != key}), on=key
-    )
-    differs = [pl.col(column).ne_missing(pl.col(f"{column}__new")) for column in compared if column != key]
-    changed = both.filter(pl.any_horizontal(differs or [pl.lit(False)]))
-    return {
-        "name": name,
-        "old": old,
-        "new": new,
-        "columns_added": [column for column in after.columns if column not in before.columns],
-        "columns_removed": [column for column in before.columns if column not in after.columns],
-        "columns_retyped": retyped,
-        "added": after.join(before.select(key), on=key, how="anti")[key].sort().to_list(),
-        "removed": before.join(after.select(key), on=key, how="anti")[key].sort().to_list(),
-        "changed": changed[key].sort().to_list(),
-    }
+    return found
 
 
-def _versions(ws: Workspace, name: str, limit: int = 1_000_000) -> list[DatasetVersion]:
-    found = ws.graph.find(Query("artifact", kind=KIND, name=name, limit=limit))
-    return [DatasetVersion(each) for each in found if isinstance(each, Artifact)]
-
-
-def _newest(ws: Workspace, name: str) -> DatasetVersion | None:
-    return next(iter(_versions(ws, name, limit=1)), None)
-
-
-def _newest_at(ws: Workspace, name: str, clock: str) -> DatasetVersion | None:
-    versions = _versions(ws, name)
-    for version in versions:
-        first_known = version.artifact.meta.get("first_known")
-        if first_known is None or first_known <= clock:
-            return version
-    return versions[-1] if versions else None
-
-
-def _first_known(frame: pl.DataFrame, known_time: str | None) -> str | None:
-    """When the first of the rows became known."""
-    if known_time is None:
-        return None
-    first = frame[known_time].min()
-    assert isinstance(first, datetime)
-    return iso(first)
-
-
-def _check_times(frame: pl.DataFrame, times: list[str], where: str) -> None:
-    for column in times:
-        kind = frame.schema[column]
-        if not isinstance(kind, pl.Datetime) or kind.time_zone != "UTC":
-            raise WrongType(
-                f"column {column!r} of {where} is {kind}; a clock is Datetime in UTC: "
-                f"pl.col({column!r}).dt.replace_time_zone('UTC')"
-            )
-        if frame[column].null_count():
-            raise BadInput(f"column {column!r} of {where} has {frame[column].null_count()} nulls")
-
-
-def _check_keys(frame: pl.DataFrame, key: str, where: str) -> None:
-    keys = frame[key]
-    if keys.null_count():
-        raise BadInput(f"key column {key!r} of {where} has {keys.null_count()} nulls; fill them")
-    twice = keys.filter(keys.is_duplicated()).unique(maintain_order=True)
-    if len(twice):
-        shown = ", ".join(map(str, twice.head(SHOWN)))
-        raise BadInput(
-            f"key column {key!r} of {where} repeats {len(twice)} values, such as {shown}; "
-            "drop the duplicates first (tm.drop_duplicates)"
+def _changed(
+    ws: Workspace,
+    before: DatasetVersion,
+    change: Change,
+    *,
+    step: Step,
+    where: str,
+    message: str,
+    branch: str,
+    source: str = "",
+) -> DatasetVersion:
+    """The version after a change to rows that are there; the version itself where nothing differs."""
+    held = layers.content(before)
+    params = {"source": source, "rows": change.replaced}
+    old = layers.touched(ws.tables, held, change, where=where)
+    if layers.changes_nothing(held, change, old):
+        return before
+    with recorded(ws, f"data.{step}", before.name, inputs=[("parent", before)], params=params) as run:
+        made = layers.applied(ws.tables, held, change, old, number=next_number(ws, before.name))
+        removed = 0 if change.removed is None else len(change.removed)
+        counts = {"changed": change.replaced - removed, "removed": removed}
+        run.result(counts)
+        return record(
+            run,
+            before.name,
+            made,
+            step=step,
+            branch=branch,
+            event_time=before.event_time,
+            known_time=before.known_time,
+            parent=before,
+            added=0,
+            message=message,
+            more=counts,
         )
 
 
-def _check_shape(before: DatasetVersion, key: str, event_time: str | None, known_time: str | None) -> None:
-    for what, old, new in (
-        ("key", before.key, key),
-        ("event_time", before.event_time, event_time),
-        ("known_time", before.known_time, known_time),
+def next_number(ws: Workspace, name: str) -> int:
+    """The number that the dataset's next version gets."""
+    last = newest(ws, name)
+    return 1 if last is None else last.version + 1
+
+
+def _appended(ws: Workspace, before: DatasetVersion, frame: pl.DataFrame) -> Content:
+    held = layers.content(before)
+    made = layers.applied(ws.tables, held, Change(added=frame), None, number=next_number(ws, before.name))
+    keys.appended(ws.tables, held.base, made.base, frame[before.key])
+    return made
+
+
+def _replaced(
+    ws: Workspace, name: str, before: DatasetVersion | None, frame: pl.DataFrame, *, key: str, ordered: bool | None
+) -> Content:
+    """The rows instead of those of `before`: by the differences where they are few, else the whole table."""
+    keep = before is not None and bool(before.artifact.meta.get("ordered")) if ordered is None else ordered
+    change = None if before is None else diffs.change_to(ws.tables, layers.content(before), frame, key, keep)
+    if before is None or change is None:
+        return layers.created(ws.tables, f"datasets/{name}", frame, key=key, ordered=keep)
+    held = layers.content(before)
+    old = layers.touched(ws.tables, held, change, where=f"dataset {name!r}")
+    return layers.applied(ws.tables, held, change, old, number=next_number(ws, name))
+
+
+def _same(
+    ws: Workspace,
+    before: DatasetVersion,
+    frame: pl.DataFrame,
+    key: str,
+    event_time: str | None,
+    known_time: str | None,
+    ordered: bool | None,
+) -> bool:
+    """Whether a replacement would give the same version again."""
+    meta = before.artifact.meta
+    was = bool(meta.get("ordered"))
+    if (before.key, before.event_time, before.known_time) != (key, event_time, known_time) or ordered not in (
+        None,
+        was,
     ):
-        if old != new:
-            raise BadInput(
-                f"dataset {before.name!r} has {what}={old!r}, not {new!r}; append with the same, or replace it"
-            )
+        return False
+    if meta.get("first_known") is not None or before.rows != frame.height:
+        return False
+    if list(layers.schema(ws.tables, layers.content(before)).items()) != list(frame.schema.items()):
+        return False
+    return int(before.digest, 16) == rows_digest(layers.placed(frame) if was else frame)
 
 
-def _already_there(before: DatasetVersion, there: pl.DataFrame, frame: pl.DataFrame, key: str) -> DatasetVersion:
+def _require_values(frame: pl.DataFrame, key: str, name: str) -> None:
+    if frame.height == 0:
+        raise EmptyInput(f"no rows to change in dataset {name!r}; give at least one")
+    if frame.width < 2:
+        raise BadInput(f"the frame for dataset {name!r} has the key {key!r} only; give a column of values too")
+
+
+def _already_there(ws: Workspace, before: DatasetVersion, frame: pl.DataFrame) -> DatasetVersion:
+    rows = layers.scan(ws.tables, layers.content(before), verify=False)
+    there = rows.join(frame.lazy().select(before.key), on=before.key, how="semi").collect()
     if rows_digest(there) == rows_digest(frame):
         return before
-    shown = ", ".join(map(str, there[key].head(SHOWN)))
+    shown = ", ".join(map(str, there[before.key].head(shapes.SHOWN)))
     raise BadInput(
         f"{there.height} keys of the rows for dataset {before.name!r} are there already, such as {shown}; "
         "give rows with new keys, or mode='replace'"
