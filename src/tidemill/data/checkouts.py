@@ -1,0 +1,193 @@
+"""A version's files back in a folder: each by one rename, and nothing lost that is not stored."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import stat
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from tidemill.core import packs
+from tidemill.core.errors import BadInput, Conflict, NoRoom
+from tidemill.core.ids import new_id
+from tidemill.core.types import DatasetVersion
+from tidemill.core.workspace import Workspace
+from tidemill.data import files, folders
+from tidemill.data.folders import DRAFT, Entry, Seen
+
+STALE_S = 3600.0
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
+SHOWN = 5
+
+
+def checkout(
+    ws: Workspace,
+    version: DatasetVersion,
+    folder: Path,
+    *,
+    force: bool = False,
+    progress: files.Progress | None = None,
+) -> dict[str, int]:
+    """Make the folder hold the version's files; returns {"written", "removed", "unchanged"}: how many.
+
+    Each file is a copy, put in place by one rename. A file with other bytes is overwritten, and a file that is not in
+    the version removed, only where this workspace put or read it there and its bytes are stored; other files that are
+    not in the version are left. Raises Conflict, before anything is touched, for changed files whose bytes are stored
+    nowhere (force=True overwrites them); BadInput for a path that leads out of the folder, also by a link, or for
+    paths that the file system cannot tell apart. Not flushed to disk: after a power cut, `status` says what is missing.
+    """
+    wanted = files.open_files(ws, version).digests
+    for path in wanted:
+        folders.require_safe(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _drafts(folder) as drafts:
+            return _checkout(ws, wanted, folder, drafts, force=force, progress=progress)
+    except OSError as error:
+        if isinstance(error, (BadInput, Conflict)) or error.errno not in FULL:
+            raise
+        raise NoRoom(f"cannot write to {folder} ({error.strerror}); free space, then run it again") from error
+
+
+def _checkout(
+    ws: Workspace,
+    wanted: Mapping[str, str],
+    folder: Path,
+    drafts: Path,
+    *,
+    force: bool,
+    progress: files.Progress | None,
+) -> dict[str, int]:
+    _require_distinct(wanted, drafts)
+    known = folders.recall(ws, folder)
+    entries = folders.walk(folder, links="skip")
+    there = _there(folder, entries, wanted, known)
+    reader = packs.Reader(ws)
+    stored = dict(zip(there, reader.index.has([each.digest for each in there.values()]), strict=True))
+    write = [path for path, digest in wanted.items() if path not in there or there[path].digest != digest]
+    lost = [path for path in write if path in there and not stored[path]]
+    if lost and not force:
+        raise Conflict(
+            f"{len(lost)} files in {folder} were changed and are stored nowhere, such as "
+            f"{', '.join(map(repr, lost[:SHOWN]))}; add the folder first, or force=True to overwrite them"
+        )
+    remove = [path for path in there if path not in wanted and stored[path]]
+    _require_room(folder, write, {entry.path for entry in entries}.difference(remove))
+    for path in remove:
+        (folder / path).unlink(missing_ok=True)
+        _remove_empty(folder, (folder / path).parent)
+    seen = {path: each for path, each in there.items() if path not in remove}
+    done = 0
+    alike: dict[str, list[str]] = {}
+    for path in write:
+        alike.setdefault(wanted[path], []).append(path)
+    for digest in reader.in_order(alike):
+        for path in alike[digest]:
+            seen[path] = _place(reader, digest, path, folder, drafts)
+            done += 1
+            if progress is not None:
+                progress(done, len(write))
+    folders.remember(ws, folder, seen.values())
+    same = len(wanted) - len(write)
+    return {"written": len(write), "removed": len(remove), "unchanged": same}
+
+
+def _there(folder: Path, entries: list[Entry], wanted: Mapping[str, str], known: Mapping[str, Seen]) -> dict[str, Seen]:
+    """What the files hold that are in the version, or were put or read here before; others are of no interest."""
+    there: dict[str, Seen] = {}
+    for entry in entries:
+        seen = known.get(entry.path)
+        if seen is not None and seen.trusted and seen.entry == entry:
+            there[entry.path] = seen
+        elif seen is not None or entry.path in wanted:
+            there[entry.path] = files.look(folder, entry)
+    return there
+
+
+def _require_room(folder: Path, paths: list[str], stays: set[str]) -> None:
+    """Conflict or BadInput where a link, a folder or a file that stays is in the way of a path."""
+    full = {step for path in stays for step in _above(path)}
+    checked: set[str] = set()
+    for path in paths:
+        for step in (*_above(path), path):
+            if step in checked:
+                continue
+            checked.add(step)
+            try:
+                mode = (folder / step).lstat().st_mode
+            except (FileNotFoundError, NotADirectoryError):
+                break
+            if stat.S_ISLNK(mode):
+                raise BadInput(f"{step!r} in {folder} is a link, and {path!r} would be written through it; remove it")
+            if step == path and stat.S_ISDIR(mode) and not _will_go(folder / step, step in full):
+                raise Conflict(f"a folder is at {step!r} in {folder}, where a file has to be written; move it away")
+            if step != path and not stat.S_ISDIR(mode) and step in stays:
+                raise Conflict(f"a file is at {step!r} in {folder}, where {path!r} has to be written; move it away")
+
+
+def _will_go(place: Path, stays: bool) -> bool:
+    """Whether a folder will be removed with the files in it: all of them go, and there are some."""
+    return not stays and any(place.iterdir())
+
+
+def _above(path: str) -> list[str]:
+    """The folders that a path is in, outermost first.
+
+    >>> _above("a/b/c")
+    ['a', 'a/b']
+    """
+    steps = path.split("/")
+    return ["/".join(steps[:n]) for n in range(1, len(steps))]
+
+
+def _require_distinct(paths: Mapping[str, str], drafts: Path) -> None:
+    """BadInput for paths that this file system takes for one."""
+    alike = folders.collisions(paths)
+    if alike:
+        (drafts / "case").touch()
+        if (drafts / "CASE").exists():
+            raise BadInput(
+                f"this file system does not tell {alike[0][0]!r} from {alike[0][1]!r}; check out where it does"
+            )
+        (drafts / "case").unlink()
+
+
+def _place(reader: packs.Reader, digest: str, path: str, folder: Path, drafts: Path) -> Seen:
+    draft = drafts / new_id()
+    with draft.open("xb") as file:
+        head = b""
+        for piece in reader.pieces(digest):
+            head = head or piece
+            file.write(piece)
+    target = folder / path
+    try:
+        draft.replace(target)
+    except FileNotFoundError:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draft.replace(target)
+    return files.described(folders.entry_of(path, target.stat()), digest, head)
+
+
+def _remove_empty(folder: Path, place: Path) -> None:
+    with suppress(OSError):
+        while place != folder:
+            place.rmdir()
+            place = place.parent
+
+
+@contextmanager
+def _drafts(folder: Path) -> Iterator[Path]:
+    """A folder for files that are not in place yet; those of killed checkouts go after an hour."""
+    for old in folder.glob(f"{DRAFT}*"):
+        with suppress(FileNotFoundError):
+            if time.time() - old.stat().st_mtime > STALE_S:
+                shutil.rmtree(old, ignore_errors=True)
+    made = folder / f"{DRAFT}{new_id()}"
+    made.mkdir()
+    try:
+        yield made
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
