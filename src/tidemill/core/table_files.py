@@ -56,7 +56,7 @@ class Files:
         for action in self.actions:
             with suppress(OSError):
                 if self.uri.startswith("s3://"):
-                    _bucket(self.uri).delete(action.path)
+                    bucket(self.uri).delete(action.path)
                 else:
                     (Path(self.uri) / action.path).unlink()
         self.actions = []
@@ -83,7 +83,7 @@ class Files:
             data = io.BytesIO()
             frame.write_parquet(data, compression="zstd", compression_level=1, row_group_size=GROUP_ROWS)
             size = data.tell()
-            _bucket(self.uri).put(name, data.getvalue())
+            bucket(self.uri).put(name, data.getvalue())
         else:
             place = Path(self.uri) / name
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -143,7 +143,8 @@ def _grouped(batches: Iterable[pl.DataFrame]) -> Iterator[list[pl.DataFrame]]:
         yield group
 
 
-def _bucket(uri: str) -> Any:  # Any: obstore is an extra, its types are not always there
+def bucket(uri: str) -> Any:  # Any: obstore is an extra, its types are not always there
+    """The obstore store of an s3://bucket/prefix; MissingExtra without obstore."""
     try:
         import obstore.store
     except ImportError as error:

@@ -58,6 +58,9 @@ class Tables:
         self._verified: set[Pinned] = set()
         self._known: dict[tuple[str, int], Pinned] = {}  # versions never change
         self._opened: dict[tuple[str, int], DeltaTable] = {}  # as read: never moved on to a later version
+        self.amended: Callable[[Pinned], Pinned | None] = lambda _: (
+            None
+        )  # what an erasure left of a version, if one did
 
     def uri(self, name: str) -> str:
         """Where a table is. Raises BadInput for a name that could lead outside the root."""
@@ -301,22 +304,51 @@ class Tables:
         with reading(pinned):
             return self.scan(pinned, verify=False).collect()
 
+    def forget(self, name: str) -> None:
+        """Read the table from its files again: an erasure has changed versions that never change otherwise."""
+        for held in (self._known, self._opened):
+            for key in [key for key in held if key[0] == name]:
+                held.pop(key, None)
+        self._verified = {pinned for pinned in self._verified if pinned.table != name}
+
     def _check(self, pinned: Pinned) -> None:
         """Count and digest the rows, batch by batch: a table may be larger than memory."""
         from tidemill.core.rowhash import add, rows_digest
 
         rows = digest = 0
-        for batch in self.batches(pinned, verify=False):
-            rows += batch.height
-            digest = add(digest, rows_digest(batch))
-        self._compare(pinned, rows, digest)
+        try:
+            for batch in self.batches(pinned, verify=False):
+                rows += batch.height
+                digest = add(digest, rows_digest(batch))
+            self._compare(pinned, rows, digest)
+        except Corrupt:
+            left = self._left(pinned)
+            if left is None:
+                raise
+            self._check(left)
+            self._verified.add(pinned)
 
     def _verify(self, pinned: Pinned) -> pl.DataFrame:
         from tidemill.core.rowhash import rows_digest
 
-        frame = self._read(pinned)
-        self._compare(pinned, frame.height, rows_digest(frame))
+        try:
+            frame = self._read(pinned)
+            self._compare(pinned, frame.height, rows_digest(frame))
+        except Corrupt:
+            left = self._left(pinned)
+            if left is None:
+                raise
+            frame = self._verify(left)
+            self._verified.add(pinned)
         return frame
+
+    def _left(self, pinned: Pinned) -> Pinned | None:
+        """What an erasure has left of a version that is not as it was recorded; None where none has touched it."""
+        left = self.amended(pinned)
+        if left is None or left == pinned:
+            return None
+        self.forget(pinned.table)
+        return left
 
     def _compare(self, pinned: Pinned, rows: int, digest: int) -> None:
         from tidemill.core.rowhash import as_text

@@ -20,10 +20,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tidemill.core import extend
+from tidemill.core import amending, extend
 from tidemill.core.errors import BadInput, NoRoom, NotFound, WrongFormat
 from tidemill.core.graph import Graph
 from tidemill.core.ids import digest, new_id, utc_now
@@ -90,6 +91,7 @@ def open_workspace(
     tables = Tables(
         settings.tables or (bytes_at.rstrip("/") + "-tables" if "://" in bytes_at else str(root / "tables"))
     )
+    tables.amended = partial(amending.table, graph)
     return Workspace(text, root, graph, blobs, tables, settings)
 
 
