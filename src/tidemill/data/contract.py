@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -28,6 +27,8 @@ from tidemill.core.errors import BadInput, WrongFormat, nearest
 from tidemill.core.types import Check, Json
 
 FORMAT = 1
+# A word in double quotes is JSON text: "1" is no number.
+WORD = re.compile(r'"(?:[^"\\]|\\.)*"|\S+')
 SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 TYPES: dict[str, pl.DataType] = {
     "Boolean": pl.Boolean(),
@@ -195,21 +196,12 @@ def _words(line: str) -> tuple[str, str, list[str]]:
     pattern = re.fullmatch(r"\s*(\"[^\"]+\"|\S+)\s+matches\s(.+)", line)
     if pattern:
         return pattern[1].strip('"'), "matches", [pattern[2]]
-    try:
-        column, kind, *rest = _split(line)
-    except ValueError as error:
+    words = WORD.findall(line)
+    if len(words) < 2:
         raise BadInput(
             f"rule {line!r} cannot be read; write column, rule and arguments, such as 'temp between -30 120'"
-        ) from error
-    return column, kind, rest
-
-
-def _split(line: str) -> list[str]:
-    """Words as a shell splits them, but one in double quotes stays JSON text: "01" is no number."""
-    lexer = shlex.shlex(line, posix=False)
-    lexer.whitespace_split, lexer.commenters, lexer.quotes = True, "", '"'
-    column, *rest = list(lexer)
-    return [column.strip('"'), *(rest[:1]), *rest[1:]]
+        )
+    return words[0].strip('"'), words[1], words[2:]
 
 
 def _value(word: str) -> Any:  # Any: a JSON value
