@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tidemill.core.errors import BadInput, Busy, Corrupt, NoRoom, WrongFormat
-from tidemill.core.segments import MAGIC, Position, SegmentWriter, read
+from tidemill.core.segments import MAGIC, Position, SegmentWriter, erase, read
 
 
 def payloads(folder: Path, after: Position | None = None) -> list[bytes]:
@@ -243,3 +243,52 @@ def test_a_full_disk_is_told_and_nothing_half_written_stays(tmp_path: Path) -> N
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "free space or choose a folder that can be written" in ran.stdout
     assert payloads(tmp_path) == [b"kept", b"small again"]
+
+
+@settings(max_examples=40, deadline=None)
+@given(sent=st.lists(st.binary(min_size=1, max_size=40), min_size=1, max_size=12), rotate=st.integers(20, 120))
+def test_an_erased_record_is_gone_and_all_others_keep_their_positions(
+    tmp_path_factory: pytest.TempPathFactory, sent: list[bytes], rotate: int
+) -> None:
+    folder = tmp_path_factory.mktemp("log")
+    writer = SegmentWriter(folder, fsync="never", rotate_bytes=rotate)
+    for payload in sent:
+        writer.append([payload])
+    before = list(read(folder))
+    doomed = {sent[0], sent[-1]}
+    assert erase(folder, doomed.__contains__) == sum(payload in doomed for payload in sent)
+    kept = [(place, payload) for place, payload in before if payload not in doomed]
+    assert list(read(folder)) == kept
+    last = writer.append([b"after"])[0]
+    assert list(read(folder)) == [*kept, (last, b"after")]
+    writer.close()
+    assert erase(folder, doomed.__contains__) == 0
+
+
+def test_no_byte_of_an_erased_record_is_left_of_a_torn_one_neither(tmp_path: Path) -> None:
+    writer = SegmentWriter(tmp_path)
+    writer.append([b"ada lovelace", b"bob"])
+    writer.close()
+    (segment,) = tmp_path.glob("*.seg")
+    with segment.open("ab") as file:
+        file.write(b"\x40\0\0\0\1\2\3\4ada love")
+    assert erase(tmp_path, lambda payload: b"ada" in payload) == 2
+    assert b"ada" not in segment.read_bytes()
+    assert payloads(tmp_path) == [b"bob"]
+    SegmentWriter(tmp_path).close()
+    assert payloads(tmp_path) == [b"bob"]
+
+
+def test_an_erasure_that_a_power_cut_ended_is_done_again(tmp_path: Path) -> None:
+    writer = SegmentWriter(tmp_path)
+    (first, _) = writer.append([b"ada lovelace", b"bob"])
+    writer.close()
+    (segment,) = tmp_path.glob("*.seg")
+    data = bytearray(segment.read_bytes())
+    data[len(MAGIC) : len(MAGIC) + 4] = b"\0\0\0\0"  # the record's head was half-written
+    segment.write_bytes(data)
+    (tmp_path / "erasing.json").write_text(f"[[1, {len(MAGIC) + 8}, {first.offset - len(MAGIC) - 8}]]")
+    assert erase(tmp_path, lambda payload: b"ada" in payload) == 0
+    assert payloads(tmp_path) == [b"bob"]
+    assert b"ada" not in segment.read_bytes()
+    assert not (tmp_path / "erasing.json").exists()

@@ -5,16 +5,19 @@ of its payload (two little-endian 32-bit numbers), then the payload. What `appen
 of all threads that wait share one fsync. A torn tail, the mark of a kill in the middle, was never acknowledged; the
 next writer starts a new segment after it. A bad record with others behind it is damage: Corrupt. No record is empty:
 the zeros that a power cut may leave at the end would read as empty records, their checksum being zero too.
+An erased record keeps its place, so that positions stay what they were: its payload is zeros under the complement of
+their CRC-32, and no reader sees it.
 """
 
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import struct
 import threading
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -23,6 +26,8 @@ from tidemill.core.errors import BadInput, Busy, Corrupt, NoRoom, WrongFormat
 MAGIC = b"tidemill-seg-1\n\0"
 HEAD = struct.Struct("<II")
 MAX_RECORD_BYTES = 1 << 28
+BLANK = b"\0"
+NOTE = "erasing.json"
 
 
 class Position(NamedTuple):
@@ -188,6 +193,77 @@ def read(folder: Path, *, after: Position | None = None) -> Iterator[tuple[Posit
         yield from _records(_path(folder, number), number, start)
 
 
+def erase(folder: Path, doomed: Callable[[bytes], bool]) -> int:
+    """Blank the records for which `doomed` is true, where they stand; returns how many. A writer may be at work.
+
+    What is to be blanked is noted first, so that an erasure that a power cut ended is done again by the next one.
+    Raises what `read` raises, NoRoom.
+    """
+    if not folder.is_dir():
+        return 0
+    note = folder / NOTE
+    if note.exists():
+        _blank(folder, json.loads(note.read_text()))
+    found: list[tuple[int, int, int]] = []
+    for place, payload in read(folder):
+        if doomed(payload):
+            found.append((place.segment, place.offset - len(payload), len(payload)))
+    found += [each for number in _closed(folder) for each in _torn(_path(folder, number), number, doomed)]
+    if found:
+        draft = note.with_name(f"{NOTE}.new")
+        try:
+            with draft.open("w") as file:
+                file.write(json.dumps(found))
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(note)
+            _blank(folder, found)
+        except OSError as error:
+            raise _no_room(folder, error) from error
+    note.unlink(missing_ok=True)
+    return len(found)
+
+
+def _blank(folder: Path, records: Iterable[Sequence[int]]) -> None:
+    by_segment: dict[int, list[tuple[int, int]]] = {}
+    for number, offset, length in records:
+        by_segment.setdefault(number, []).append((offset, length))
+    for number, places in by_segment.items():
+        file = os.open(_path(folder, number), os.O_WRONLY)  # not appending: it writes where the record stands
+        try:
+            for offset, length in places:
+                blank = BLANK * length
+                os.pwrite(file, HEAD.pack(length, _erased(blank)) + blank, offset - HEAD.size)
+            os.fsync(file)
+        finally:
+            os.close(file)
+
+
+def _torn(path: Path, number: int, doomed: Callable[[bytes], bool]) -> list[tuple[int, int, int]]:
+    """The tail that a kill left half-written, if what is there of it is doomed."""
+    data = path.read_bytes()
+    offset = len(MAGIC)
+    while offset + HEAD.size <= len(data):
+        length, checksum = HEAD.unpack_from(data, offset)
+        end = offset + HEAD.size + length
+        if not _is_good(length, checksum, data[offset + HEAD.size : end]):
+            break
+        offset = end
+    tail = data[offset + HEAD.size :]
+    return [(number, offset + HEAD.size, len(tail))] if tail and doomed(tail) else []
+
+
+def _closed(folder: Path) -> list[int]:
+    """The segments that nobody writes to: the last one only where there is no writer."""
+    numbers = _numbers(folder)
+    with (folder / ".lock").open("ab") as guard:
+        try:
+            fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return numbers[:-1]
+    return numbers
+
+
 def _records(path: Path, number: int, start: int) -> Iterator[tuple[Position, bytes]]:
     with path.open("rb") as file:
         magic = file.read(len(MAGIC))
@@ -202,13 +278,14 @@ def _records(path: Path, number: int, start: int) -> Iterator[tuple[Position, by
         length, checksum = HEAD.unpack_from(data, offset)
         end = offset + HEAD.size + length
         payload = data[offset + HEAD.size : end]
-        if not length or end > len(data) or zlib.crc32(payload) != checksum:
+        if not _is_good(length, checksum, payload):
             if _goes_on(data, offset + 1):
                 raise Corrupt(
                     f"{path} is damaged at byte {start + offset}: a bad record, good ones behind it; restore the file"
                 )
             return
-        yield Position(number, start + end), payload
+        if checksum != _erased(payload):
+            yield Position(number, start + end), payload
         offset = end
 
 
@@ -217,9 +294,19 @@ def _goes_on(data: bytes, start: int) -> bool:
     for offset in range(start, len(data) - HEAD.size):
         length, checksum = HEAD.unpack_from(data, offset)
         end = offset + HEAD.size + length
-        if length and end <= len(data) and zlib.crc32(data[offset + HEAD.size : end]) == checksum:
+        if end <= len(data) and _is_good(length, checksum, data[offset + HEAD.size : end]):
             return True
     return False
+
+
+def _is_good(length: int, checksum: int, payload: bytes) -> bool:
+    """Whether that is a whole record, or an erased one."""
+    return 0 < length == len(payload) and checksum in (zlib.crc32(payload), _erased(payload))
+
+
+def _erased(payload: bytes) -> int:
+    """The checksum of an erased record with that payload; of none that was written."""
+    return -1 if payload.strip(BLANK) else zlib.crc32(payload) ^ 0xFFFF_FFFF
 
 
 def _numbers(folder: Path) -> list[int]:
