@@ -15,10 +15,12 @@ from tidemill.core.ids import iso, json_digest, parse_time
 from tidemill.core.recording import recorded
 from tidemill.core.types import Check, DatasetVersion
 from tidemill.core.workspace import Workspace
-from tidemill.data import datasets
-from tidemill.data.asof import as_of as join_as_of
+from tidemill.data import datasets, views
+from tidemill.data.asof import Join, as_of_all
+from tidemill.data.views import View
 
 Time = datetime | str
+LOOKING_BACK = ("as_of", "as_of_naive")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,35 +50,78 @@ class Rows:
         other: Rows | DatasetVersion,
         *,
         by: str | Sequence[str] = (),
+        on: str | Sequence[str] = (),
         within: timedelta | None = None,
         columns: Sequence[str] | None = None,
         prefix: str = "",
     ) -> Rows:
         """Add columns of `other` as they were known at each row's event time (two clocks; see data.asof).
 
-        by: columns that must be equal. within: how far back other's event time may lie. columns: all by default, but
-        for `by`, the key and the clocks.
+        by: columns that must be equal; on: what `other` calls them (default: the same). within: how far back other's
+        event time may lie. columns: all by default, but for `on`, the key and the clocks.
         """
+        return self._looking_back("as_of", other, by, on, within, columns, prefix)
+
+    def as_of_naive(
+        self,
+        other: Rows | DatasetVersion,
+        *,
+        by: str | Sequence[str] = (),
+        on: str | Sequence[str] = (),
+        within: timedelta | None = None,
+        columns: Sequence[str] | None = None,
+        prefix: str = "",
+    ) -> Rows:
+        """`as_of` with one clock: sees values from their event time on, even those known later. It leaks."""
+        return self._looking_back("as_of_naive", other, by, on, within, columns, prefix)
+
+    def features(self, view: View | str) -> Rows:
+        """Add the features of a view, as they were known at each row's event time.
+
+        view: a definition, or the name of one. Reads the newest versions of its datasets, and records which.
+        """
+        view = views.get(self.ws, view) if isinstance(view, str) else view
+        made = self
+        for each in view.sources:
+            version = datasets.get(self.ws, each.dataset)
+            options: dict[str, Any] = {"by": each.by, "on": each.on, "within": each.within, "prefix": each.prefix}
+            made = made.as_of(version, columns=each.columns, **options)
+        return made
+
+    def _looking_back(
+        self,
+        verb: str,
+        other: Rows | DatasetVersion,
+        by: str | Sequence[str],
+        on: str | Sequence[str],
+        within: timedelta | None,
+        columns: Sequence[str] | None,
+        prefix: str,
+    ) -> Rows:
         keys = [by] if isinstance(by, str) else list(by)
-        version = _whole(other, "as_of")
+        theirs = ([on] if isinstance(on, str) else list(on)) or keys
+        if len(theirs) != len(keys):
+            raise BadInput(f"by= names {len(keys)} columns and on= {len(theirs)}; give one for each")
+        version = _whole(other, verb)
         if self.event_time is None or version.event_time is None:
             without = self.base.name if self.event_time is None else version.name
             raise BadInput(f"dataset {without!r} has no event time; add it with event_time= to look back in time")
         require_columns(keys, self.columns, where=f"dataset {self.base.name!r}")
         clocks = {version.key, version.event_time, version.known_time}
-        wanted = list(columns) if columns is not None else [c for c in version.columns if c not in {*keys, *clocks}]
-        require_columns([*keys, *wanted], version.columns, where=f"dataset {version.name!r}")
+        wanted = list(columns) if columns is not None else [c for c in version.columns if c not in {*theirs, *clocks}]
+        require_columns([*theirs, *wanted], version.columns, where=f"dataset {version.name!r}")
         taken = [prefix + name for name in wanted if prefix + name in self.columns]
         if taken:
-            raise BadInput(f"column {taken[0]!r} is there already; give as_of a prefix=, or choose columns=")
+            raise BadInput(f"column {taken[0]!r} is there already; give {verb} a prefix=, or choose columns=")
         step = {
-            "step": "as_of",
+            "step": verb,
             "dataset": version.digest,
             "name": version.name,
             "by": keys,
             "within_s": None if within is None else within.total_seconds(),
             "columns": wanted,
             "prefix": prefix,
+            **({"on": theirs} if theirs != keys else {}),
         }
         return self._with(step, version, {prefix + name: version.columns[name] for name in wanted})
 
@@ -147,8 +192,8 @@ class Rows:
             if self.event_time is not None:
                 rows = rows.sort(self.event_time, self.key)
             by_content = {(each.name, each.digest): each for each in self.inputs}
-            for step in self._ordered():
-                rows = self._apply(rows, step, by_content)
+            for steps in self._together():
+                rows = self._apply(rows, steps, by_content)
             self._frames[name] = rows
         return self._frames[name]
 
@@ -159,9 +204,28 @@ class Rows:
         """Filters in time first: joins never change the rows, so fewer are joined."""
         return sorted(self.steps, key=lambda step: step["step"] != "where")
 
+    def _together(self) -> list[list[Mapping[str, Any]]]:
+        """The steps in order, joins in time that can be made at once as one."""
+        groups: list[list[Mapping[str, Any]]] = []
+        added: set[str] = set()
+        for step in self._ordered():
+            looks_back = step["step"] in LOOKING_BACK
+            if looks_back and groups and groups[-1][0]["step"] in LOOKING_BACK and not added & set(step["by"]):
+                groups[-1].append(step)
+            else:
+                groups.append([step])
+                added = set()
+            if looks_back:
+                added |= {step["prefix"] + column for column in step["columns"]}
+        return groups
+
     def _apply(
-        self, rows: pl.DataFrame, step: Mapping[str, Any], by_content: Mapping[tuple[str, str], DatasetVersion]
+        self,
+        rows: pl.DataFrame,
+        steps: Sequence[Mapping[str, Any]],
+        by_content: Mapping[tuple[str, str], DatasetVersion],
     ) -> pl.DataFrame:
+        step = steps[0]
         if step["step"] == "where":
             for bound, keep in (("since", "ge"), ("until", "lt")):
                 if step[bound] is not None:
@@ -169,24 +233,34 @@ class Rows:
             return rows
         if step["step"] == "select":
             return rows.select(step["columns"])
+        if step["step"] in LOOKING_BACK:
+            joins = [self._join(each, by_content[each["name"], each["dataset"]]) for each in steps]
+            return as_of_all(rows, joins, left_time=self.event_time or "")
         version = by_content[step["name"], step["dataset"]]
-        if step["step"] == "labelled":
-            labels = datasets.scan(self.ws, version).select(step["on"], step["column"]).collect()
-            twice = labels.filter(pl.col(step["on"]).is_duplicated())
-            if twice.height:
-                value = twice[step["on"]][0]
-                raise BadInput(f"dataset {version.name!r} labels {step['on']} {value!r} twice; once is allowed")
-            return rows.join(labels, on=step["on"], how="inner", maintain_order="left")
-        return join_as_of(
-            rows,
-            datasets.scan(self.ws, version).collect(),
-            left_time=self.event_time or "",
-            right_event=version.event_time or "",
-            right_known=version.known_time,
+        labels = datasets.scan(self.ws, version).select(step["on"], step["column"]).collect()
+        twice = labels.filter(pl.col(step["on"]).is_duplicated())
+        if twice.height:
+            value = twice[step["on"]][0]
+            raise BadInput(f"dataset {version.name!r} labels {step['on']} {value!r} twice; once is allowed")
+        return rows.join(labels, on=step["on"], how="inner", maintain_order="left")
+
+    def _join(self, step: Mapping[str, Any], version: DatasetVersion) -> Join:
+        on = step.get("on", step["by"])
+        within = None if step["within_s"] is None else timedelta(seconds=step["within_s"])
+        known = None if step["step"] == "as_of_naive" else version.known_time
+        clocks = [name for name in (version.event_time, known) if name is not None]
+        wanted = list(dict.fromkeys([*on, *clocks, *step["columns"], version.key]))
+        right = datasets.scan(self.ws, version).select(wanted).collect()
+        return Join(
+            right,
+            version.event_time or "",
+            step["columns"],
+            known=known,
             by=step["by"],
-            within=None if step["within_s"] is None else timedelta(seconds=step["within_s"]),
-            columns=step["columns"],
+            on=on,
+            within=within,
             prefix=step["prefix"],
+            tie=version.key,
         )
 
     def _with(self, step: Mapping[str, Any], version: DatasetVersion | None, columns: Mapping[str, str]) -> Rows:
