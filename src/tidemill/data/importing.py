@@ -1,0 +1,412 @@
+"""Imports: rows through the dataset's contract into its next version, from memory or streamed from any source.
+
+A streamed import holds a few batches and 8 bytes a row for the keys, and writes one commit at its end: until then
+nothing of it is visible, and an import that was killed is simply run again.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+
+from tidemill.core.errors import BadInput, EmptyInput, WrongType, require_columns
+from tidemill.core.recording import recorded
+from tidemill.core.rowhash import row_words
+from tidemill.core.schema import fitted, storable
+from tidemill.core.types import DatasetVersion, Pinned
+from tidemill.core.workspace import Workspace
+from tidemill.data import contracts, datasets, keys, layers, shapes
+from tidemill.data.contracts import Quarantined, Sieve
+from tidemill.data.increments import as_json, remembered
+from tidemill.data.layers import Content
+from tidemill.data.sources import open_source
+from tidemill.data.sources.source import Source
+from tidemill.data.streamkeys import Keys
+from tidemill.data.versions import head
+
+SMALL_ROWS = 100_000  # as many are added from memory, where a replacement can be stored as its differences
+
+Progress = Callable[[int, int | None], None]
+Told = Callable[[Quarantined], None]
+
+
+def add(
+    ws: Workspace,
+    name: str,
+    frame: pl.DataFrame,
+    *,
+    key: str,
+    event_time: str | None = None,
+    known_time: str | None = None,
+    mode: Literal["append", "replace"] = "append",
+    message: str = "",
+    source: str = "frame",
+    branch: str = datasets.MAIN,
+    ordered: bool | None = None,
+    told: Told | None = None,
+) -> DatasetVersion:
+    """Add rows from memory (see `datasets.add`) that keep the dataset's contract; the others go to quarantine.
+
+    told: called with what became of rows that do not keep it. EmptyInput where none does.
+    """
+    good, kept_out = contracts.sieve(ws, name, frame, key=key, append=mode == "append", branch=branch, source=source)
+    if kept_out is not None and told is not None:
+        told(kept_out)
+    if kept_out is not None and good.height == 0:
+        raise _none_left(name, kept_out)
+    return datasets.add(
+        ws,
+        name,
+        good,
+        key=key,
+        event_time=event_time,
+        known_time=known_time,
+        mode=mode,
+        message=message,
+        source=source,
+        branch=branch,
+        ordered=ordered,
+    )
+
+
+def import_from(
+    ws: Workspace,
+    name: str,
+    url: str,
+    *,
+    key: str,
+    event_time: str | None = None,
+    known_time: str | None = None,
+    mode: Literal["append", "replace"] = "append",
+    query: str | None = None,
+    incremental: str | None = None,
+    columns: Sequence[str] | None = None,
+    zone: str | None = None,
+    message: str = "",
+    branch: str = datasets.MAIN,
+    progress: Progress | None = None,
+    told: Told | None = None,
+) -> DatasetVersion:
+    """Import the rows at `url` (see `sources.open_source`) as the next version of a branch, in bounded memory.
+
+    incremental: a column that grows, such as a change time: its largest imported value is remembered, and the next
+    import asks for rows from that value on; where there is nothing new the version that is there is returned.
+    zone: of the clocks' times that have none, for example "UTC"; without it such times are refused. progress: called
+    with rows done and rows in all (None where that is not known). told: as for `add`.
+    Rows that are all there already give the version that is there, so an import can be run again.
+    Raises what `open_source` and `datasets.add` raise; EmptyInput where no row keeps the contract.
+    """
+    before = _head(ws, name, branch)
+    append = mode == "append"
+    least = remembered(ws, before, incremental) if append and before is not None and incremental else None
+    since = (incremental, least) if incremental and least is not None else None
+    types = _types(ws, name, before) if append and before is not None else {}
+    with open_source(url, query=query, since=since, columns=columns, types=types) as source:
+        times = [column for column in (event_time, known_time) if column is not None]
+        require_columns([key, *times, *([incremental] if incremental else [])], source.schema, where=source.name)
+        plan = _Plan(
+            ws, name, source, key, event_time, known_time, mode, incremental, zone, message, branch, since, progress
+        )
+        if incremental is None and source.rows is not None and source.rows <= SMALL_ROWS:
+            rows = [plan.clocked(batch) for batch in source.batches()]
+            if progress is not None:
+                progress(source.rows, source.rows)
+            return add(
+                ws,
+                name,
+                pl.concat(rows) if rows else pl.DataFrame(schema=dict(source.schema)),
+                key=key,
+                event_time=event_time,
+                known_time=known_time,
+                mode=mode,
+                message=message,
+                source=source.describe(),
+                branch=branch,
+                told=told,
+            )
+        with ExitStack() as stack:
+            stack.enter_context(datasets.writing(ws, name))
+            contract = contracts.get(ws, name)
+            sieve = stack.enter_context(
+                contracts.sifting(ws, name, contract, key=key, append=append, branch=branch, source=source.describe())
+            )
+            return _streamed(plan, sieve, told)
+
+
+@dataclass(slots=True)
+class _Plan:
+    """What one streamed import was asked, and what it has seen so far."""
+
+    ws: Workspace
+    name: str
+    source: Source
+    key: str
+    event_time: str | None
+    known_time: str | None
+    mode: Literal["append", "replace"]
+    incremental: str | None
+    zone: str | None
+    message: str
+    branch: str
+    since: tuple[str, Any] | None
+    progress: Progress | None
+    ordered: bool = False
+    rows: int = 0
+    largest: Any = None
+    first_known: str | None = None
+    schema: dict[str, pl.DataType] = field(default_factory=dict)
+
+    @property
+    def where(self) -> str:
+        """The rows, as messages name them."""
+        return f"the rows for dataset {self.name!r}"
+
+    @property
+    def times(self) -> list[str]:
+        """The clocks."""
+        return [column for column in (self.event_time, self.known_time) if column is not None]
+
+    def clocked(self, batch: pl.DataFrame) -> pl.DataFrame:
+        """The clocks as times in UTC, where they are text or have no zone of their own."""
+        for column in self.times:
+            values = batch[column]
+            if values.dtype == pl.String and values.null_count() < len(values):
+                read = values.str.to_datetime(time_unit="us", strict=False)
+                if read.null_count() > values.null_count():
+                    bad = values.filter(read.is_null() & values.is_not_null())[0]
+                    raise WrongType(f"column {column!r} of {self.where} holds {bad!r}, which is no time; mend it")
+                values = read
+            if isinstance(values.dtype, pl.Datetime) and values.dtype.time_zone is None:
+                if self.zone is None:
+                    raise WrongType(
+                        f"column {column!r} of {self.where} has times without a zone; say which zone they are in: "
+                        "zone='UTC'"
+                    )
+                values = values.dt.replace_time_zone(self.zone).dt.convert_time_zone("UTC")
+            batch = batch.with_columns(values.alias(column))
+        return batch
+
+    def fit(self, batch: pl.DataFrame) -> pl.DataFrame:
+        """In the types of the dataset, or of the first batch."""
+        if not self.schema:
+            made = storable(batch, where=self.where)
+            self.schema = dict(made.schema)
+            return made
+        return fitted(batch, self.schema, table=f"dataset {self.name!r}", where=self.where)
+
+    def note(self, batch: pl.DataFrame) -> None:
+        """The largest value of the incremental column, as the source gives it."""
+        if self.incremental is None:
+            return
+        values = batch[self.incremental]
+        if values.null_count():
+            raise BadInput(
+                f"column {self.incremental!r} of {self.where} has {values.null_count()} nulls; an incremental column "
+                "has a value in each row, for example a time of change"
+            )
+        most = values.max()
+        self.largest = most if self.largest is None else max(self.largest, most)
+
+    def more(self) -> dict[str, Any]:
+        """What the version's record says beyond the rest."""
+        if self.incremental is None or self.largest is None:
+            return {}
+        return {"incremental": {"column": self.incremental, **as_json(self.largest)}}
+
+
+def _streamed(plan: _Plan, sieve: Sieve, told: Told | None) -> DatasetVersion:
+    """Write the batches as one version; the dataset is held by the caller."""
+    ws, name = plan.ws, plan.name
+    before = _head(ws, name, plan.branch)
+    held: Content | None = None
+    if before is not None and plan.mode == "append":
+        shapes.check_same(before, plan.key, plan.event_time, plan.known_time, None)
+        held = layers.content(before)
+        plan.schema = layers.schema(ws.tables, held)
+    plan.ordered = before is not None and layers.content(before).ordered
+    batches = _sifted(plan, sieve, held)
+    first = next(batches, None)
+    if first is None:
+        kept_out = sieve.finish()
+        if kept_out is not None:
+            if told is not None:
+                told(kept_out)
+            raise _none_left(name, kept_out)
+        if before is not None and plan.since is not None:
+            return before
+        raise EmptyInput(f"no rows to add to dataset {name!r}; {plan.source.name} gives none")
+    if before is not None and held is not None and len(keys.taken(ws.tables, held, first[plan.key])):
+        return _there_already(plan, sieve, before, held, first, batches)
+    inputs = [] if before is None else [("parent", before)]
+    params = {"source": plan.source.describe(), "mode": plan.mode}
+    with recorded(ws, "data.import", name, inputs=inputs, params=params) as run, Keys() as seen:
+        parent = datasets.plain(ws, before) if before is not None and held is not None else None
+        checked = _checked(plan, sieve, held, itertools.chain([first], batches), seen, told)
+        pinned = _written(ws, name, checked, parent, append=held is not None)
+        if before is not None and held is None and _same(plan, before, pinned):
+            run.link_output(before)
+            return before
+        return datasets.record(
+            run,
+            name,
+            Content(plan.key, pinned, (), pinned.rows, pinned.digest, plan.ordered),
+            step=plan.mode,
+            branch=plan.branch,
+            event_time=plan.event_time,
+            known_time=plan.known_time,
+            parent=before,
+            added=plan.rows,
+            first_known=plan.first_known if plan.mode == "append" else None,
+            message=plan.message,
+            more=plan.more(),
+        )
+
+
+def _same(plan: _Plan, before: DatasetVersion, pinned: Pinned) -> bool:
+    """Whether a replacement gave the same version again."""
+    return (
+        (before.key, before.event_time, before.known_time) == (plan.key, plan.event_time, plan.known_time)
+        and before.digest == pinned.digest
+        and before.artifact.meta.get("first_known") is None
+        and dict(before.columns) == {column: str(kind) for column, kind in plan.schema.items()}
+    )
+
+
+def _head(ws: Workspace, name: str, branch: str) -> DatasetVersion | None:
+    """Where the next version begins, whatever the clock; None for a dataset that is not there yet."""
+    return head(ws, name) if branch == datasets.MAIN else datasets.required(ws, name, branch)
+
+
+def _written(ws: Workspace, name: str, rows: Iterable[pl.DataFrame], parent: Pinned | None, *, append: bool) -> Pinned:
+    """What is newer than `parent` was never recorded, or is a branch's: it is set aside by a commit of metadata."""
+    table = f"datasets/{name}"
+    if not append:
+        return ws.tables.write_stream(table, rows, mode="replace")
+    assert parent is not None
+    if ws.tables.latest(table) != parent:
+        parent = ws.tables.restore(parent)
+    return ws.tables.write_stream(table, rows, parent=parent)
+
+
+def _sifted(plan: _Plan, sieve: Sieve, held: Content | None) -> Iterator[pl.DataFrame]:
+    """The batches that keep the contract, as the dataset takes them, without what the last import had of them."""
+    for raw in plan.source.batches():
+        plan.note(raw)
+        batch = sieve.sift(plan.clocked(raw) if not _again(plan, held) else _fresh(plan, held, raw))
+        if batch.height:
+            shapes.check(batch, plan.key, plan.times, plan.where)
+            yield plan.fit(batch)
+
+
+def _again(plan: _Plan, held: Content | None) -> bool:
+    """Whether rows may come that the last import had: those of its largest value."""
+    return plan.since is not None and held is not None
+
+
+def _fresh(plan: _Plan, held: Content | None, raw: pl.DataFrame) -> pl.DataFrame:
+    """Without the rows of the largest value so far that the dataset has exactly so."""
+    assert plan.since is not None
+    assert held is not None
+    column, least = plan.since
+    batch = plan.clocked(raw)
+    edge = batch.filter(raw[column] == least)
+    if edge.height == 0:
+        return batch
+    edge = fitted(edge, plan.schema, table=f"dataset {plan.name!r}", where=plan.where)
+    there = (
+        layers.scan(plan.ws.tables, held, verify=False)
+        .join(edge.lazy().select(plan.key), on=plan.key, how="semi")
+        .collect()
+    )
+    known = pl.Series(np.isin(row_words(edge)[0], row_words(there)[0]))
+    old = edge.filter(known)[plan.key]
+    return batch.filter(~batch[plan.key].cast(old.dtype).is_in(old.implode()))
+
+
+def _checked(
+    plan: _Plan,
+    sieve: Sieve,
+    held: Content | None,
+    batches: Iterable[pl.DataFrame],
+    seen: Keys,
+    told: Told | None,
+) -> Iterator[pl.DataFrame]:
+    """The batches on their way to the table; after the last one nothing may be wrong with them as a whole."""
+    for batch in batches:
+        if held is not None:
+            taken = keys.taken(plan.ws.tables, held, batch[plan.key])
+            if len(taken):
+                raise _taken(plan, taken)
+        seen.add(batch[plan.key])
+        yield layers.placed(batch, plan.rows) if plan.ordered else batch
+        plan.rows += batch.height
+        first = shapes.first_known(batch, plan.known_time)
+        plan.first_known = min(filter(None, (first, plan.first_known)), default=None)
+        if plan.progress is not None:
+            plan.progress(plan.rows, plan.source.rows)
+    twice = seen.repeated()
+    if len(twice):
+        shown = ", ".join(map(str, twice.head(shapes.SHOWN)))
+        raise BadInput(
+            f"key column {plan.key!r} of {plan.where} repeats {len(twice)} values, such as {shown}; "
+            "drop the duplicates first (tm.drop_duplicates)"
+        )
+    kept_out = sieve.finish()
+    if kept_out is not None and told is not None:
+        told(kept_out)
+
+
+def _there_already(
+    plan: _Plan,
+    sieve: Sieve,
+    before: DatasetVersion,
+    held: Content,
+    first: pl.DataFrame,
+    batches: Iterable[pl.DataFrame],
+) -> DatasetVersion:
+    """The version itself where it has all these rows exactly so; BadInput otherwise. In 8 bytes a row."""
+    taken = keys.taken(plan.ws.tables, held, first[plan.key])
+    if len(taken) < first.height:
+        raise _taken(plan, taken)
+    there = np.sort(
+        np.concatenate(
+            [
+                row_words(batch)[0]
+                for batch in layers.scan(plan.ws.tables, held, verify=False).collect_batches(chunk_size=SMALL_ROWS)
+            ]
+        )
+    )
+    for batch in itertools.chain([first], batches):
+        words = row_words(batch)[0]
+        found = there[np.minimum(np.searchsorted(there, words), len(there) - 1)] == words
+        if not found.all():
+            raise _taken(plan, keys.taken(plan.ws.tables, held, batch[plan.key]), first=taken)
+    sieve.finish()
+    return before
+
+
+def _taken(plan: _Plan, taken: pl.Series, *, first: pl.Series | None = None) -> BadInput:
+    shown = taken if len(taken) or first is None else first
+    return BadInput(
+        f"keys of {plan.where} are there already, such as {', '.join(map(str, shown.head(shapes.SHOWN)))}; "
+        "give rows with new keys, mode='replace', or an incremental column"
+    )
+
+
+def _types(ws: Workspace, name: str, before: DatasetVersion) -> Mapping[str, pl.DataType]:
+    """What a text file is read as: what the dataset has, but where a contract judges values of other types."""
+    contract = contracts.get(ws, name)
+    judged = set() if contract is None else set(contract.types)
+    have = layers.schema(ws.tables, layers.content(before))
+    clocks = (before.event_time, before.known_time)
+    return {column: kind for column, kind in have.items() if column not in judged and column not in clocks}
+
+
+def _none_left(name: str, kept_out: Quarantined) -> EmptyInput:
+    return EmptyInput(f"no row keeps the contract of dataset {name!r}: {kept_out.text}; mend and release them")
