@@ -101,7 +101,7 @@ class Packer:
 
     def _piece(self, data: bytes) -> bytes:
         name = hashlib.sha256(data).digest()
-        if name not in self._pieces and not self.index.pieces.at(np.array([name], "S32"))[0][0]:
+        if name not in self._pieces and not self._stored(name):
             if self._size + len(data) > PACK_BYTES and self._open:
                 self._flush()
             self._pieces[name] = (len(self._packs), self._size, len(data))
@@ -109,6 +109,9 @@ class Packer:
             self._size += len(data)
             self.stored_bytes += len(data)
         return name
+
+    def _stored(self, name: bytes) -> bool:
+        return len(self.index.pieces.names) > 0 and bool(self.index.pieces.at(np.array([name], "S32"))[0][0])
 
     def _flush(self) -> None:
         if self._open:

@@ -237,9 +237,11 @@ def _read_all(
     progress: Progress | None,
 ) -> list[Seen]:
     seen: list[Seen] = []
+    same = {path: each for path, each in known.items() if each.trusted}
+    stored = dict(zip(same, packer.index.has(each.digest for each in same.values()), strict=True))
     for n, entry in enumerate(entries):
-        before = known.get(entry.path)
-        if before is not None and before.trusted and before.entry == entry and packer.has(before.digest):
+        before = same.get(entry.path)
+        if before is not None and before.entry == entry and stored[entry.path]:
             seen.append(before)
         else:
             seen.append(look(folder, entry, packer))
@@ -253,11 +255,11 @@ def look(folder: Path, entry: Entry, packer: packs.Packer | None = None) -> Seen
 
     Raises Conflict for a file that vanishes or changes while it is read, BadInput for one that may not be read.
     """
-    place = folder / entry.path
+    place = os.path.join(folder, entry.path)  # noqa: PTH118  pathlib's takes a fifth of the time of a small file
     for _ in range(TRIES):
         read_at_ns = folders.now_ns()
         try:
-            with place.open("rb", buffering=0) as file:
+            with open(place, "rb", buffering=0) as file:  # noqa: PTH123
                 before = folders.entry_of(entry.path, os.fstat(file.fileno()))
                 wanted = min(media.HEAD_BYTES, before.size_bytes + 1)
                 head = file.read(wanted)

@@ -80,17 +80,17 @@ def walk(folder: Path, *, pattern: str = "**/*", links: Links = "inside", skip: 
     if not folder.is_dir():
         raise NotFound(f"no folder {folder}; give a folder of files")
     wanted = None if pattern == "**/*" else _pattern(pattern)
-    left_out = {os.path.realpath(each) for each in skip}
     inside = os.path.realpath(folder) + os.sep
+    left_out = {os.path.realpath(each).removeprefix(inside).replace(os.sep, "/") for each in skip}
     entries: list[Entry] = []
     waiting = [(str(folder), "")]
     while waiting:
         place, before = waiting.pop()
         with os.scandir(place) as found:
             for each in found:
-                if each.name in IGNORED or each.name.startswith(DRAFT) or (left_out and _among(each.path, left_out)):
-                    continue
                 path = before + each.name
+                if each.name in IGNORED or each.name.startswith(DRAFT) or path in left_out:
+                    continue
                 if each.is_dir(follow_symlinks=False):
                     waiting.append((each.path, path + "/"))
                 elif wanted is None or wanted.fullmatch(path):
@@ -106,11 +106,9 @@ def walk(folder: Path, *, pattern: str = "**/*", links: Links = "inside", skip: 
     return sorted(entries)
 
 
-def _among(path: str, left_out: set[str]) -> bool:
-    return os.path.realpath(path) in left_out
-
-
 def _require_text(path: str) -> None:
+    if path.isascii():
+        return
     try:
         path.encode()
     except UnicodeEncodeError:

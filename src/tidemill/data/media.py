@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mimetypes
 import re
 import struct
 
@@ -18,16 +17,59 @@ MAGIC = (
     (b"\x1f\x8b", "application/gzip"),
     (b"PAR1", "application/vnd.apache.parquet"),
 )
+# A table of our own: that of the system differs between machines, and the type is a part of the version's digest.
 NAMED = {
-    "parquet": "application/vnd.apache.parquet",
-    "arrow": "application/vnd.apache.arrow.file",
-    "jsonl": "application/x-ndjson",
-    "ndjson": "application/x-ndjson",
-    "md": "text/markdown",
-    "webp": "image/webp",
+    ending: kind
+    for kind, endings in {
+        "image/jpeg": "jpg jpeg",
+        "image/png": "png",
+        "image/gif": "gif",
+        "image/bmp": "bmp",
+        "image/webp": "webp",
+        "image/tiff": "tif tiff",
+        "image/svg+xml": "svg",
+        "image/avif": "avif",
+        "image/heic": "heic",
+        "application/dicom": "dcm",
+        "video/mp4": "mp4 m4v",
+        "video/quicktime": "mov",
+        "video/webm": "webm",
+        "video/x-matroska": "mkv",
+        "video/x-msvideo": "avi",
+        "audio/mpeg": "mp3",
+        "audio/wav": "wav",
+        "audio/flac": "flac",
+        "audio/ogg": "ogg opus",
+        "text/plain": "txt log",
+        "text/csv": "csv",
+        "text/tab-separated-values": "tsv",
+        "text/markdown": "md",
+        "text/html": "html htm",
+        "text/x-python": "py",
+        "application/json": "json geojson ipynb",
+        "application/x-ndjson": "jsonl ndjson",
+        "application/xml": "xml",
+        "application/yaml": "yaml yml",
+        "application/pdf": "pdf",
+        "application/zip": "zip npz",
+        "application/gzip": "gz tgz",
+        "application/zstd": "zst",
+        "application/x-xz": "xz",
+        "application/x-bzip2": "bz2",
+        "application/x-7z-compressed": "7z",
+        "application/x-tar": "tar",
+        "application/x-hdf5": "h5 hdf5",
+        "application/vnd.apache.parquet": "parquet",
+        "application/vnd.apache.arrow.file": "arrow feather",
+        "application/vnd.openxmlformats-officedocument.wordprocessingml.document": "docx",
+        "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": "xlsx",
+    }.items()
+    for ending in endings.split()
 }
 # Their bytes look random: content-defined chunks would find nothing that two versions share.
-DENSE = re.compile(r"(image/(?!bmp|svg|tiff)|video/|audio/(?!x-wav|wav)|application/(zip|gzip|pdf|x-(7z|xz|bzip2)))")
+DENSE = re.compile(
+    r"(image/(?!bmp|svg|tiff)|video/|audio/(?!wav)|application/(zip|gzip|zstd|pdf|x-7z|x-xz|x-bzip2|.*openxml))"
+)
 # JPEG markers that begin a frame, ITU-T T.81, table B.1
 FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
@@ -76,7 +118,7 @@ def image_size(kind: str, head: bytes) -> tuple[int | None, int | None]:
 
 def _by_name(name: str) -> str:
     ending = name.rpartition(".")[2].lower()
-    return NAMED.get(ending) or mimetypes.guess_type(name, strict=False)[0] or UNKNOWN
+    return NAMED.get(ending, UNKNOWN)
 
 
 def _jpeg(head: bytes) -> tuple[int | None, int | None]:
