@@ -28,6 +28,8 @@ def storable(frame: pl.DataFrame, *, where: str) -> pl.DataFrame:
             advice = "cast it to the type it will have" if kind == pl.Null else "cast it to a number"
             raise WrongType(f"column {name!r} of {where} is {kind}, which no table holds; {advice}")
         targets[name] = target
+    if targets == frame.schema:
+        return frame
     try:
         return frame.with_columns(
             pl.col(name).cast(target) for name, target in targets.items() if target != frame.schema[name]
@@ -44,6 +46,8 @@ def fitted(frame: pl.DataFrame, want: Mapping[str, pl.DataType], *, table: str, 
     """
     import polars as pl
 
+    if list(frame.schema.items()) == list(want.items()):  # want is a table's: what it holds can be stored
+        return frame
     require_columns(frame.columns, want, where=table)
     require_columns(want, frame.columns, where=where)
     typed = frame.with_columns(pl.col(name).cast(want[name]) for name in frame.columns if frame.schema[name] == pl.Null)

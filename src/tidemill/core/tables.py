@@ -57,6 +57,8 @@ class Tables:
         self.root = root.rstrip("/")
         self._verified: set[Pinned] = set()
         self._known: dict[tuple[str, int], Pinned] = {}  # versions never change
+        self._written: dict[str, DeltaTable] = {}  # at the version that this process wrote last; only for writing
+        self._schemas: dict[Pinned, Mapping[str, pl.DataType]] = {}
         self._opened: dict[tuple[str, int], DeltaTable] = {}  # as read: never moved on to a later version
         self.amended: Callable[[Pinned], Pinned | None] = lambda _: (
             None
@@ -83,7 +85,9 @@ class Tables:
 
     def schema(self, pinned: Pinned) -> Mapping[str, pl.DataType]:
         """Column names and types of that version; the rows are not read."""
-        return dict(self.scan(pinned, verify=False).collect_schema())
+        if pinned not in self._schemas:
+            self._schemas[pinned] = dict(self.scan(pinned, verify=False).collect_schema())
+        return self._schemas[pinned]
 
     def create(self, name: str, frame: pl.DataFrame, *, exists: Literal["append", "refuse"] = "append") -> Pinned:
         """Make a table of these rows.
@@ -116,17 +120,22 @@ class Tables:
         require_rows(frame, name)
 
         def commit() -> Pinned:
-            table = self._open(name)
+            # Opening reads the log anew, 6 ms. The write moves the table on, so nothing else may read from it: a scan
+            # is lazy. If another process was first, the commit fails and is tried again with the newest.
+            kept = self._written.pop(name, None)
+            table = self._open(name) if parent is None or kept is None or kept.version() != parent.version else kept
             before = self._pinned(name, table)
             if parent is not None and before != parent:
                 raise moved(name, before, parent)
-            made = fitted(frame, _schema(table), table=f"table {name}", where=f"the rows for table {name}")
+            schema = self._schemas.get(before) or _schema(table)
+            made = fitted(frame, schema, table=f"table {name}", where=f"the rows for table {name}")
             digest = as_text(add(int(before.digest, 16), rows_digest(made)))
             done = Pinned(name, before.version + 1, before.rows + made.height, digest)
             self._write(table, made, done, mode="append")
             if table.version() == done.version:  # the writer moves the table that it was given on to what it wrote
                 self._known[name, done.version] = done
-                self._keep(done, table)
+                self._schemas[done] = schema
+                self._written[name] = table
             return done
 
         return self._retried(name, commit)
@@ -306,6 +315,7 @@ class Tables:
 
     def forget(self, name: str) -> None:
         """Read the table from its files again: an erasure has changed versions that never change otherwise."""
+        self._written.pop(name, None)
         for held in (self._known, self._opened):
             for key in [key for key in held if key[0] == name]:
                 held.pop(key, None)

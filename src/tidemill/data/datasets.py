@@ -422,7 +422,8 @@ def next_number(ws: Workspace, name: str) -> int:
 
 def _appended(ws: Workspace, before: DatasetVersion, frame: pl.DataFrame) -> Content:
     held = layers.content(before)
-    made = layers.applied(ws.tables, held, Change(added=frame), None, number=next_number(ws, before.name))
+    number = next_number(ws, before.name) if held.layers else 0
+    made = layers.applied(ws.tables, held, Change(added=frame), None, number=number)
     keys.appended(ws.tables, held.base, made.base, frame[before.key])
     return made
 

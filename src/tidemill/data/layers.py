@@ -200,6 +200,9 @@ def applied(tables: Tables, held: Content, change: Change, old: pl.DataFrame | N
     if _due(tables, held, change):
         rows = _after(tables, held, change).drop(ORDER, strict=False)
         return created(tables, held.base.table, rows, key=held.key, ordered=held.ordered)
+    if change.added is not None and not change.replaced and not held.layers:
+        base = written(tables, held.base.table, _continued(held, change.added), held.base)
+        return replace(held, base=base, rows=base.rows, digest=base.digest)
     have = schema(tables, held)
     if change.changed is not None and any(name not in have for name in change.changed.columns):
         whole = _after(tables, held, change)
@@ -260,6 +263,8 @@ def _due(tables: Tables, held: Content, change: Change) -> bool:
     """Whether the base is to be written anew: too many layers, or too much in them."""
     if held.ordered and change.removed is not None and len(change.removed):
         return True  # the places of the rows after it change
+    if not held.layers and not change.replaced:
+        return False
     in_base = set(tables.schema(held.base))
     heavy = 0 if change.removed is None else len(change.removed)
     more = [("over", change.changed.columns, change.changed.height)] if change.changed is not None else []
