@@ -84,7 +84,8 @@ def row_impact(ws: Workspace, dataset: str, key: str) -> Json:
     """What one row touched: dataset versions that hold it, models trained on it, the answers about it."""
     versions = []
     for version in reversed(datasets.log(ws, dataset)):
-        held = ws.tables.scan(version.pinned, verify=False).filter(pl.col(version.key).cast(pl.String) == key)
+        keys = datasets.scan(ws, version, columns=[version.key], verify=False)
+        held = keys.filter(pl.col(version.key).cast(pl.String) == key)
         if held.select(pl.len()).collect().item():
             versions.append(version)
     if not versions:

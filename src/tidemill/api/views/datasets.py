@@ -29,7 +29,7 @@ def dataset(project: Project, name: str, *, version: int | None = None) -> Shown
     found = stored.get(project.ws, name, version)
     versions = stored.log(project.ws, name)
     # Not verified: this is a look, where a use would verify. Its columns are in the table's order; the meta's are not.
-    first = project.ws.tables.scan(found.pinned, verify=False).head(FIRST_ROWS).collect()
+    first = stored.scan(project.ws, found, verify=False).head(FIRST_ROWS).collect()
     readers = [edge.run_id for edge in project.ws.graph.edges([found.id]) if edge.role == "in"]
     return {
         **_line(found),
