@@ -26,8 +26,7 @@ def opens(url: str) -> bool:
 def open_(url: str, asked: Asked) -> Source:
     """One object, or all files of rows below a prefix. NotFound where there is nothing."""
     bucket, prefix = split(url)
-    found = sorted(str(each["path"]) for part in bucket.list(prefix or None) for each in part)
-    names = [name for name in found if name == prefix or not prefix or name.startswith(prefix.rstrip("/") + "/")]
+    names = _names(bucket, prefix.strip("/"))
     if any(f"/{delta.LOG}/" in f"/{name[len(prefix) :].lstrip('/')}" for name in names):
         return delta.of_table(url.rstrip("/"), asked, options())
     if not names:
@@ -63,6 +62,18 @@ def split(url: str) -> tuple[Any, str]:  # Any: obstore is an extra, its types a
 def options() -> dict[str, str] | None:
     """For Delta and Polars: an endpoint that the user names with http:// is taken as it is, as the store does."""
     return {"allow_http": "true"} if _plain() else None
+
+
+def _names(bucket: Any, prefix: str) -> list[str]:
+    """The object of that name, or all below it, sorted."""
+    try:
+        return [str(bucket.head(prefix)["path"])] if prefix else _below_prefix(bucket, None)
+    except FileNotFoundError:
+        return _below_prefix(bucket, prefix)
+
+
+def _below_prefix(bucket: Any, prefix: str | None) -> list[str]:
+    return sorted(str(each["path"]) for part in bucket.list(prefix) for each in part)
 
 
 def _plain() -> bool:
