@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -66,14 +66,17 @@ def erase(tables: Tables, name: str, doomed: Doomed) -> dict[Pinned, Pinned]:
     return {old: newest[old.version] for old in done}
 
 
-def matching(tables: Tables, name: str, wanted: Doomed) -> Iterator[pl.DataFrame]:
-    """The rows of any version for which `wanted` is true, a frame a data file; files that no commit knows count too."""
+def matching(tables: Tables, name: str, wanted: Doomed, *, distinct: Sequence[str] = ()) -> Iterator[pl.DataFrame]:
+    """The rows of any version for which `wanted` is true, a frame a data file; files that no commit knows count too.
+
+    distinct: only the different values of these columns, which each file that `wanted` gives a condition must have.
+    """
     place = Place(tables.uri(name))
     log = table_log.read(place, name)
     for path in sorted(log.data | log.orphans):
         if path in log.orphans and _torn(place, path):
             continue
-        found = _rows(place, path, wanted)
+        found = _rows(place, path, wanted, distinct)
         if found.height:
             yield found
 
@@ -100,7 +103,7 @@ def _torn(place: Place, path: str) -> bool:
     return False
 
 
-def _rows(place: Place, path: str, wanted: Doomed) -> pl.DataFrame:
+def _rows(place: Place, path: str, wanted: Doomed, distinct: Sequence[str] = ()) -> pl.DataFrame:
     """The rows of one data file for which `wanted` is true."""
     import polars as pl
     from polars.exceptions import PolarsError
@@ -108,7 +111,10 @@ def _rows(place: Place, path: str, wanted: Doomed) -> pl.DataFrame:
     try:
         scan = pl.scan_parquet(place.source(path))
         condition = wanted(dict(scan.collect_schema()))
-        return pl.DataFrame() if condition is None else scan.filter(condition.fill_null(value=False)).collect()
+        if condition is None:
+            return pl.DataFrame()
+        found = scan.filter(condition.fill_null(value=False))
+        return (found.select(distinct).unique() if distinct else found).collect()
     except (OSError, PolarsError) as error:
         raise Corrupt(f"{place.uri}/{path} cannot be read: {error}; restore it from a backup") from error
 

@@ -225,6 +225,8 @@ def _states(ws: Workspace, queue: str, through: int | None = None) -> dict[str, 
         if through is not None and event.seq > through:
             break
         name = event.subject.rpartition("/")[2]
+        if event.body.get("erased"):  # the row's person was erased: the task is no longer there
+            continue
         if event.kind == "asked":
             found.setdefault(name, _State(_task_of(name, queue, event), event.seq))
         state = found[name]

@@ -71,7 +71,7 @@ def compact(ws: Workspace, deployment: str) -> int:
     folder = segment_folder(ws, deployment)
     if not folder.is_dir():
         return 0
-    with _alone(folder):
+    with alone(folder):
         before = newest(ws, deployment)
         fresh = list(read(folder, after=_position(before)))
         if not fresh:
@@ -310,7 +310,7 @@ def _prediction(deployment: str, row: dict[str, Any]) -> Prediction:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path) -> Iterator[None]:
     """One compaction of a log at a time, over all processes of this machine."""
     with (folder.parent / f".{folder.name}.compacting").open("w") as file:
         deadline = time.monotonic() + LOCK_WAIT_S
