@@ -59,9 +59,14 @@ def choose(frame: pl.DataFrame) -> pl.DataFrame:
 
 def to_json(frame: pl.DataFrame, features: FloatArray, scores: FloatArray) -> dict[str, Any]:
     """The golden rows as JSON values."""
+    return as_json([plain(row) for row in frame.to_dicts()], features, scores)
+
+
+def as_json(rows: Sequence[Row], features: FloatArray, scores: FloatArray) -> dict[str, Any]:
+    """The same for rows that are JSON values already: what `of_json` gives."""
     return {
         "format": FORMAT,
-        "rows": [plain(row) for row in frame.to_dicts()],
+        "rows": list(rows),
         "shape": list(features.shape),
         "features": base64.b64encode(np.ascontiguousarray(features, dtype="<f8").tobytes()).decode(),
         "scores": scores.tolist(),

@@ -105,13 +105,14 @@ def build(
     chosen = golden.choose(sample)
     matrix = recipes.batch(recipe, chosen)
     blobs = {
-        "recipe": _json(recipes.to_json(recipe)),
+        "recipe": as_json(recipes.to_json(recipe)),
         "model": model,
-        "schema": _json({"format": FORMAT, "columns": columns, "features": list(names)}),
-        "golden": _json(golden.to_json(chosen, matrix, _estimated(estimator, matrix))),
+        "schema": as_json({"format": FORMAT, "columns": columns, "features": list(names)}),
+        "golden": as_json(golden.to_json(chosen, matrix, _estimated(estimator, matrix))),
         "card": card.encode(),
     }
-    manifest = _json(
+    name = seal(
+        ws,
         {
             "format": FORMAT,
             "model_format": model_format,
@@ -119,13 +120,17 @@ def build(
             "blobs": {part: ws.store.put(data) for part, data in blobs.items()},
             "environment": environment(ws),
             "meta": dict(meta),
-        }
+        },
     )
-    public_key, signature = signing.sign(ws, manifest)
-    seal = _json({"algorithm": "ed25519", "key": public_key, "signature": signature})
-    name = ws.store.put(manifest + b"\n" + seal)
     load(ws, name)  # what would not load must not be registered
     return name
+
+
+def seal(ws: Workspace, manifest: Mapping[str, Any]) -> str:
+    """Sign a manifest whose blobs are stored, store it, and return its digest."""
+    data = as_json(manifest)
+    public_key, signature = signing.sign(ws, data)
+    return ws.store.put(data + b"\n" + as_json({"algorithm": "ed25519", "key": public_key, "signature": signature}))
 
 
 def load(ws: Workspace, digest: str) -> Package:
@@ -221,5 +226,6 @@ def _estimated(estimator: Any, matrix: FloatArray) -> FloatArray:
     return np.asarray(scores, dtype=np.float64).reshape(-1)
 
 
-def _json(value: Any) -> bytes:
+def as_json(value: Any) -> bytes:  # Any: a JSON value
+    """A part of a package as bytes: the order of its keys stays, the format first."""
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()

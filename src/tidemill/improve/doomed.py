@@ -1,0 +1,248 @@
+"""What erasing a person takes: their rows in any version, the ids of those rows, and texts that only they have.
+
+A row belongs to the person when one of the dataset's subject columns holds the subject, in any version, layer or
+quarantine; then the row goes from all versions, whatever its other versions say. All of it is found before anything is
+removed, since it cannot be found again afterwards.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, date, datetime
+from typing import Any
+
+import polars as pl
+
+from tidemill.core import table_erasing
+from tidemill.core.errors import NotFound, UnknownColumn, nearest
+from tidemill.core.ids import iso
+from tidemill.core.table_place import Place
+from tidemill.core.types import DatasetVersion
+from tidemill.core.workspace import Workspace
+from tidemill.data import datasets, quarantine
+from tidemill.improve.redacting import is_distinctive
+
+Rows = list[dict[str, Any]]  # Any: JSON values
+FIRST_COMMIT = "/_delta_log/00000000000000000000.json"
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What goes from one dataset. rows: the values of the person's rows; numbers: by column, those nobody else has."""
+
+    tables: tuple[str, ...]
+    subjects: tuple[str, ...]  # the columns that name a person
+    key_columns: tuple[str, ...]
+    keys: tuple[str, ...] = ()
+    rows: Rows = field(default_factory=list)
+    numbers: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    files: tuple[str, ...] = ()  # digests of files that no other row names
+
+
+@dataclass(frozen=True)
+class Doomed:
+    """All that goes with one person. texts: those that no row of anybody else holds."""
+
+    subject: str
+    datasets: Mapping[str, Taken]
+    texts: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """For the note that lets a killed erasure go on."""
+        return {"format": 1, **asdict(self)}
+
+    @staticmethod
+    def of_json(value: Mapping[str, Any]) -> Doomed:
+        """From that note."""
+        taken = {
+            name: Taken(
+                tables=tuple(one["tables"]),
+                subjects=tuple(one["subjects"]),
+                key_columns=tuple(one["key_columns"]),
+                keys=tuple(one["keys"]),
+                rows=one["rows"],
+                numbers=one["numbers"],
+                files=tuple(one["files"]),
+            )
+            for name, one in value["datasets"].items()
+        }
+        return Doomed(value["subject"], taken, tuple(value["texts"]))
+
+
+def find(ws: Workspace, subject: str, columns: Mapping[str, Sequence[str]]) -> Doomed:
+    """Look for the person in every dataset that has subject columns. Raises NotFound, UnknownColumn for wrong names."""
+    every = tables_of(ws)
+    taken = {name: _taken(ws, name, subject, tuple(each), every) for name, each in columns.items()}
+    texts = _texts(ws, subject, taken, every)
+    return Doomed(subject, taken, texts)
+
+
+def tables_of(ws: Workspace) -> list[str]:
+    """The names of all tables below the workspace's."""
+    names = (entry.name for entry in Place(ws.tables.root).entries())
+    return sorted(name.removesuffix(FIRST_COMMIT) for name in names if name.endswith(FIRST_COMMIT))
+
+
+def condition(taken: Taken, subject: str) -> table_erasing.Doomed:
+    """Which rows of a dataset's tables are the person's: by what they say, or by their key."""
+
+    def doomed(schema: Mapping[str, pl.DataType]) -> pl.Expr | None:
+        wanted = [pl.col(name).cast(pl.String) == subject for name in taken.subjects if _is_plain(schema.get(name))]
+        if taken.keys:
+            keys = list(taken.keys)
+            wanted += [pl.col(name).cast(pl.String).is_in(keys) for name in taken.key_columns if name in schema]
+        return pl.any_horizontal(each.fill_null(value=False) for each in wanted) if wanted else None
+
+    return doomed
+
+
+def plain(value: Any) -> Any:  # Any: a value of a frame, then a JSON value
+    """A value as a request or a report holds it."""
+    if isinstance(value, datetime):
+        return iso(value if value.tzinfo else value.replace(tzinfo=UTC))
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, float):
+        return value if value == value and abs(value) != float("inf") else None  # noqa: PLR0124  NaN
+    return value if isinstance(value, str | int | bool | None) else str(value)
+
+
+def _taken(ws: Workspace, name: str, subject: str, columns: tuple[str, ...], every: Sequence[str]) -> Taken:
+    versions = datasets.log(ws, name)
+    _require_columns(name, columns, versions)
+    tables = tuple(each for each in every if _belongs(each, name))
+    by_name = Taken(tables, columns, tuple(sorted({version.key for version in versions})))
+    keys: set[str] = set()
+    for frame in _found(ws, tables, condition(by_name, subject)):
+        for key in by_name.key_columns:
+            if key in frame.columns:
+                keys |= set(frame[key].drop_nulls().cast(pl.String).to_list())
+    by_key = Taken(tables, columns, by_name.key_columns, tuple(sorted(keys)))
+    frames = list(_found(ws, tables, condition(by_key, subject)))
+    rows = [{column: plain(value) for column, value in row.items()} for frame in frames for row in _plain_rows(frame)]
+    rows = list({json.dumps(row, sort_keys=True): row for row in rows}.values())
+    numbers = _only_theirs(ws, by_key, subject, frames, lambda kind: kind.is_numeric(), tables)
+    files = _only_theirs(ws, by_key, subject, frames, lambda kind: kind == pl.String, tables, only=("digest",))
+    is_files = {"digest", "size_bytes", "media_type"} <= set(versions[0].columns)
+    return Taken(
+        tables,
+        columns,
+        by_name.key_columns,
+        by_key.keys,
+        rows,
+        {column: sorted(float(each) for each in values) for column, values in numbers.items()},
+        tuple(sorted(files.get("digest", ()))) if is_files else (),
+    )
+
+
+def _belongs(table: str, dataset: str) -> bool:
+    own = (f"datasets/{dataset}", quarantine.table_of(dataset))
+    return table in own or table.startswith(f"layers/{dataset}/")
+
+
+def _require_columns(name: str, columns: Iterable[str], versions: Sequence[DatasetVersion]) -> None:
+    known = sorted({column for version in versions for column in version.columns})
+    for column in columns:
+        if column not in known:
+            raise UnknownColumn(
+                f"no column {column!r} in any version of dataset {name!r}; they have {', '.join(known[:40])}."
+                f"{nearest(column, known)}"
+            )
+
+
+def _found(ws: Workspace, tables: Iterable[str], wanted: table_erasing.Doomed) -> Iterator[pl.DataFrame]:
+    for table in tables:
+        yield from table_erasing.matching(ws.tables, table, wanted)
+
+
+def _plain_rows(frame: pl.DataFrame) -> Rows:
+    return frame.select(name for name, kind in frame.schema.items() if _is_plain(kind)).to_dicts()
+
+
+def _only_theirs(
+    ws: Workspace,
+    taken: Taken,
+    subject: str,
+    frames: Sequence[pl.DataFrame],
+    is_meant: Callable[[pl.DataType], bool],
+    tables: Iterable[str],
+    *,
+    only: Sequence[str] = (),
+) -> dict[str, set[Any]]:
+    """By column, the values of the person's rows that no other row of the dataset has."""
+    found: dict[str, set[Any]] = {}
+    for frame in frames:
+        for name, kind in frame.schema.items():
+            if is_meant(kind) and (not only or name in only) and not name.startswith("__"):
+                found.setdefault(name, set()).update(frame[name].drop_nulls().unique().to_list())
+    theirs = condition(taken, subject)
+    for name, values in found.items():
+        for table in tables:
+            others = _of_others(theirs, name, values)
+            for frame in table_erasing.matching(ws.tables, table, others, distinct=[name]):
+                values -= set(frame[name].to_list())
+    return found
+
+
+def _of_others(theirs: table_erasing.Doomed | None, name: str, values: Iterable[Any]) -> table_erasing.Doomed:
+    wanted = list(values)
+
+    def others(schema: Mapping[str, pl.DataType]) -> pl.Expr | None:
+        kind = schema.get(name)
+        if kind is None or not wanted or (isinstance(wanted[0], str) != (kind == pl.String)):
+            return None
+        is_theirs = None if theirs is None else theirs(schema)
+        held = pl.col(name).is_in(pl.Series(wanted, dtype=kind, strict=False).drop_nulls().implode())
+        return held if is_theirs is None else held & ~is_theirs
+
+    return others
+
+
+def _texts(ws: Workspace, subject: str, taken: Mapping[str, Taken], every: Sequence[str]) -> tuple[str, ...]:
+    """The distinctive texts of the person's rows that stand in no row of anybody else, in no dataset's column of the
+    same name, and are no name of the workspace's own."""
+    by_column: dict[str, set[str]] = {}
+    for one in taken.values():
+        for row in one.rows:
+            for column, value in row.items():
+                if isinstance(value, str) and not column.startswith("__") and is_distinctive(value):
+                    by_column.setdefault(column, set()).add(value)
+        for column in (*one.subjects, *one.key_columns):  # long numbers that name the person: an account, a phone
+            for row in one.rows:
+                if row.get(column) is not None and is_distinctive(str(row[column])):
+                    by_column.setdefault(column, set()).add(str(row[column]))
+    owner = {table: one for one in taken.values() for table in one.tables}
+    for table in every:
+        if not table.startswith(("datasets/", "layers/", "quarantine/")):
+            continue
+        theirs = condition(owner[table], subject) if table in owner else None
+        for column, values in by_column.items():
+            for frame in table_erasing.matching(
+                ws.tables, table, _of_others(theirs, column, values), distinct=[column]
+            ):
+                values -= set(frame[column].to_list())
+    found = {text for values in by_column.values() for text in values} | {subject}
+    found = {text for text in found if is_distinctive(text)}
+    return tuple(sorted(found - _own_words(ws) | ({subject} if is_distinctive(subject) else set())))
+
+
+def _own_words(ws: Workspace) -> set[str]:
+    """Names that the workspace itself uses."""
+    words: set[str] = set()
+    for name in datasets.names(ws):
+        words |= {name, *(column for version in datasets.log(ws, name) for column in version.columns)}
+    return words
+
+
+def _is_plain(kind: pl.DataType | None) -> bool:
+    return kind is not None and not kind.is_nested() and kind != pl.Binary
+
+
+def require_datasets(ws: Workspace, columns: Mapping[str, Sequence[str]]) -> None:
+    """NotFound for a dataset that is not there."""
+    known = datasets.names(ws)
+    for name in columns:
+        if name not in known:
+            raise NotFound(f"no dataset {name!r}; there are {', '.join(known) or 'none'}.{nearest(name, known)}")
