@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import BinaryIO, Protocol, runtime_checkable
 
 import numpy as np
@@ -44,10 +45,14 @@ class Packer:
         self.index = load(ws)
         self.stored_bytes = 0  # of new pieces
         self._packs: list[str] = []
+        self._closed = 0  # packs, with the one that is being written
         self._pieces: dict[bytes, tuple[int, int, int]] = {}
         self._files: dict[bytes, tuple[int, list[bytes]]] = {}
         self._open: list[bytes] = []
         self._size = len(HEAD)
+        # digesting, writing and flushing a pack leaves the interpreter free to read the next files
+        self._writer = ThreadPoolExecutor(1, "tidemill-packs")
+        self._writing: Future[str] | None = None
 
     def has(self, digest: str) -> bool:
         """Whether the file is stored, or was added to this packer."""
@@ -78,8 +83,10 @@ class Packer:
         return name.hex(), size
 
     def finish(self) -> None:
-        """Write the last pack and the index, then make them count."""
+        """Write the last pack and the index, then make them count; nothing can be added any more."""
         self._flush()
+        self._settle()
+        self._writer.shutdown()
         if self._packs or self._files:
             pieces = np.array([(name, *place) for name, place in self._pieces.items()], PIECE)
             lengths = np.cumsum([0, *(len(parts) for _, parts in self._files.values())])
@@ -97,14 +104,13 @@ class Packer:
         if len(self.index.blobs) > MERGE_AT:
             _merge(self.ws)
             self.index = load(self.ws)
-        self._packs, self._pieces, self._files = [], {}, {}
 
     def _piece(self, data: bytes) -> bytes:
         name = hashlib.sha256(data).digest()
         if name not in self._pieces and not self._stored(name):
             if self._size + len(data) > PACK_BYTES and self._open:
                 self._flush()
-            self._pieces[name] = (len(self._packs), self._size, len(data))
+            self._pieces[name] = (self._closed, self._size, len(data))
             self._open.append(data)
             self._size += len(data)
             self.stored_bytes += len(data)
@@ -114,9 +120,19 @@ class Packer:
         return len(self.index.pieces.names) > 0 and bool(self.index.pieces.at(np.array([name], "S32"))[0][0])
 
     def _flush(self) -> None:
+        self._settle()
         if self._open:
-            self._packs.append(self.ws.store.put(b"".join([HEAD, *self._open])))
+            self._writing = self._writer.submit(self._write, self._open)
+            self._closed += 1
             self._open, self._size = [], len(HEAD)
+
+    def _settle(self) -> None:
+        if self._writing is not None:
+            writing, self._writing = self._writing, None
+            self._packs.append(writing.result())
+
+    def _write(self, pieces: list[bytes]) -> str:
+        return self.ws.store.put(b"".join([HEAD, *pieces]))
 
 
 class Reader:
