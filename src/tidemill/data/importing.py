@@ -9,30 +9,29 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import polars as pl
 
-from tidemill.core.errors import BadInput, EmptyInput, WrongType, require_columns
+from tidemill.core.errors import BadInput, EmptyInput, require_columns
 from tidemill.core.recording import recorded
 from tidemill.core.rowhash import row_words
-from tidemill.core.schema import fitted, storable
+from tidemill.core.schema import fitted
+from tidemill.core.tables import BATCH_ROWS
 from tidemill.core.types import DatasetVersion, Pinned
 from tidemill.core.workspace import Workspace
 from tidemill.data import contracts, datasets, keys, layers, shapes
 from tidemill.data.contracts import Quarantined, Sieve
-from tidemill.data.increments import as_json, remembered
+from tidemill.data.importplan import Plan, Progress
+from tidemill.data.increments import remembered
 from tidemill.data.layers import Content
 from tidemill.data.sources import open_source
-from tidemill.data.sources.source import Source
 from tidemill.data.streamkeys import Keys
 from tidemill.data.versions import head
 
 SMALL_ROWS = 100_000  # as many are added from memory, where a replacement can be stored as its differences
 
-Progress = Callable[[int, int | None], None]
 Told = Callable[[Quarantined], None]
 
 
@@ -110,7 +109,7 @@ def import_from(
     with open_source(url, query=query, since=since, columns=columns, types=types) as source:
         times = [column for column in (event_time, known_time) if column is not None]
         require_columns([key, *times, *([incremental] if incremental else [])], source.schema, where=source.name)
-        plan = _Plan(
+        plan = Plan(
             ws, name, source, key, event_time, known_time, mode, incremental, zone, message, branch, since, progress
         )
         if incremental is None and source.rows is not None and source.rows <= SMALL_ROWS:
@@ -139,88 +138,7 @@ def import_from(
             return _streamed(plan, sieve, told)
 
 
-@dataclass(slots=True)
-class _Plan:
-    """What one streamed import was asked, and what it has seen so far."""
-
-    ws: Workspace
-    name: str
-    source: Source
-    key: str
-    event_time: str | None
-    known_time: str | None
-    mode: Literal["append", "replace"]
-    incremental: str | None
-    zone: str | None
-    message: str
-    branch: str
-    since: tuple[str, Any] | None
-    progress: Progress | None
-    ordered: bool = False
-    rows: int = 0
-    largest: Any = None
-    first_known: str | None = None
-    schema: dict[str, pl.DataType] = field(default_factory=dict)
-
-    @property
-    def where(self) -> str:
-        """The rows, as messages name them."""
-        return f"the rows for dataset {self.name!r}"
-
-    @property
-    def times(self) -> list[str]:
-        """The clocks."""
-        return [column for column in (self.event_time, self.known_time) if column is not None]
-
-    def clocked(self, batch: pl.DataFrame) -> pl.DataFrame:
-        """The clocks as times in UTC, where they are text or have no zone of their own."""
-        for column in self.times:
-            values = batch[column]
-            if values.dtype == pl.String and values.null_count() < len(values):
-                read = values.str.to_datetime(time_unit="us", strict=False)
-                if read.null_count() > values.null_count():
-                    bad = values.filter(read.is_null() & values.is_not_null())[0]
-                    raise WrongType(f"column {column!r} of {self.where} holds {bad!r}, which is no time; mend it")
-                values = read
-            if isinstance(values.dtype, pl.Datetime) and values.dtype.time_zone is None:
-                if self.zone is None:
-                    raise WrongType(
-                        f"column {column!r} of {self.where} has times without a zone; say which zone they are in: "
-                        "zone='UTC'"
-                    )
-                values = values.dt.replace_time_zone(self.zone).dt.convert_time_zone("UTC")
-            batch = batch.with_columns(values.alias(column))
-        return batch
-
-    def fit(self, batch: pl.DataFrame) -> pl.DataFrame:
-        """In the types of the dataset, or of the first batch."""
-        if not self.schema:
-            made = storable(batch, where=self.where)
-            self.schema = dict(made.schema)
-            return made
-        return fitted(batch, self.schema, table=f"dataset {self.name!r}", where=self.where)
-
-    def note(self, batch: pl.DataFrame) -> None:
-        """The largest value of the incremental column, as the source gives it."""
-        if self.incremental is None:
-            return
-        values = batch[self.incremental]
-        if values.null_count():
-            raise BadInput(
-                f"column {self.incremental!r} of {self.where} has {values.null_count()} nulls; an incremental column "
-                "has a value in each row, for example a time of change"
-            )
-        most = values.max()
-        self.largest = most if self.largest is None else max(self.largest, most)
-
-    def more(self) -> dict[str, Any]:
-        """What the version's record says beyond the rest."""
-        if self.incremental is None or self.largest is None:
-            return {}
-        return {"incremental": {"column": self.incremental, **as_json(self.largest)}}
-
-
-def _streamed(plan: _Plan, sieve: Sieve, told: Told | None) -> DatasetVersion:
+def _streamed(plan: Plan, sieve: Sieve, told: Told | None) -> DatasetVersion:
     """Write the batches as one version; the dataset is held by the caller."""
     ws, name = plan.ws, plan.name
     before = _head(ws, name, plan.branch)
@@ -268,7 +186,7 @@ def _streamed(plan: _Plan, sieve: Sieve, told: Told | None) -> DatasetVersion:
         )
 
 
-def _same(plan: _Plan, before: DatasetVersion, pinned: Pinned) -> bool:
+def _same(plan: Plan, before: DatasetVersion, pinned: Pinned) -> bool:
     """Whether a replacement gave the same version again."""
     return (
         (before.key, before.event_time, before.known_time) == (plan.key, plan.event_time, plan.known_time)
@@ -294,7 +212,7 @@ def _written(ws: Workspace, name: str, rows: Iterable[pl.DataFrame], parent: Pin
     return ws.tables.write_stream(table, rows, parent=parent)
 
 
-def _sifted(plan: _Plan, sieve: Sieve, held: Content | None) -> Iterator[pl.DataFrame]:
+def _sifted(plan: Plan, sieve: Sieve, held: Content | None) -> Iterator[pl.DataFrame]:
     """The batches that keep the contract, as the dataset takes them, without what the last import had of them."""
     for raw in plan.source.batches():
         plan.note(raw)
@@ -304,12 +222,12 @@ def _sifted(plan: _Plan, sieve: Sieve, held: Content | None) -> Iterator[pl.Data
             yield plan.fit(batch)
 
 
-def _again(plan: _Plan, held: Content | None) -> bool:
+def _again(plan: Plan, held: Content | None) -> bool:
     """Whether rows may come that the last import had: those of its largest value."""
     return plan.since is not None and held is not None
 
 
-def _fresh(plan: _Plan, held: Content | None, raw: pl.DataFrame) -> pl.DataFrame:
+def _fresh(plan: Plan, held: Content | None, raw: pl.DataFrame) -> pl.DataFrame:
     """Without the rows of the largest value so far that the dataset has exactly so."""
     assert plan.since is not None
     assert held is not None
@@ -330,7 +248,7 @@ def _fresh(plan: _Plan, held: Content | None, raw: pl.DataFrame) -> pl.DataFrame
 
 
 def _checked(
-    plan: _Plan,
+    plan: Plan,
     sieve: Sieve,
     held: Content | None,
     batches: Iterable[pl.DataFrame],
@@ -363,7 +281,7 @@ def _checked(
 
 
 def _there_already(
-    plan: _Plan,
+    plan: Plan,
     sieve: Sieve,
     before: DatasetVersion,
     held: Content,
@@ -378,7 +296,7 @@ def _there_already(
         np.concatenate(
             [
                 row_words(batch)[0]
-                for batch in layers.scan(plan.ws.tables, held, verify=False).collect_batches(chunk_size=SMALL_ROWS)
+                for batch in layers.scan(plan.ws.tables, held, verify=False).collect_batches(chunk_size=BATCH_ROWS)
             ]
         )
     )
@@ -391,7 +309,7 @@ def _there_already(
     return before
 
 
-def _taken(plan: _Plan, taken: pl.Series, *, first: pl.Series | None = None) -> BadInput:
+def _taken(plan: Plan, taken: pl.Series, *, first: pl.Series | None = None) -> BadInput:
     shown = taken if len(taken) or first is None else first
     return BadInput(
         f"keys of {plan.where} are there already, such as {', '.join(map(str, shown.head(shapes.SHOWN)))}; "

@@ -51,11 +51,12 @@ class Source:
     size_bytes: int | None = None
     close: Callable[[], None] = nothing
 
-    def batches(self, *, rows: int = BATCH_ROWS) -> Iterator[pl.DataFrame]:
-        """The rows in batches of at most `rows`, none of them empty. BadInput for content that does not parse."""
+    def batches(self, *, rows: int | None = None) -> Iterator[pl.DataFrame]:
+        """The rows in batches of at most `rows` (131,072), none of them empty. BadInput for content that does not parse."""
+        most = rows or BATCH_ROWS
         try:
-            for batch in self.read(rows):
-                yield from (part for part in batch.iter_slices(rows) if part.height)
+            for batch in self.read(most):
+                yield from (part for part in batch.iter_slices(most) if part.height)
         except (PolarsError, UnicodeDecodeError) as error:
             raise unreadable(self.name, error) from error
 

@@ -1,0 +1,369 @@
+"""Imports from every source: streamed in one version, run again without harm, only what is new where asked."""
+
+from __future__ import annotations
+
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from tidemill.core import checks
+from tidemill.core.errors import BadInput, EmptyInput, UnknownColumn, WrongType
+from tidemill.core.rowhash import as_text, rows_digest
+from tidemill.core.types import DatasetVersion, Query, Run
+from tidemill.core.workspace import Workspace, open_workspace
+from tidemill.data import contracts, datasets, importing
+from tidemill.data.contracts import Contract, Quarantined
+
+AT = datetime(2013, 4, 1, 5, 30, tzinfo=UTC)
+
+
+def some(first: int, rows: int = 4) -> pl.DataFrame:
+    ids = range(first, first + rows)
+    return pl.DataFrame({"id": ids, "temp": [n / 4 for n in ids], "at": [AT + timedelta(hours=n) for n in ids]})
+
+
+@pytest.fixture
+def ws(tmp_path: Path) -> Workspace:
+    return open_workspace(tmp_path / "a.mill")
+
+
+@pytest.fixture
+def streamed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every import is a stream of many small batches and files."""
+    monkeypatch.setattr(importing, "SMALL_ROWS", 0)
+    monkeypatch.setattr("tidemill.data.sources.source.BATCH_ROWS", 3)
+    monkeypatch.setattr("tidemill.data.sources.blocks.BLOCK_BYTES", 60)
+    monkeypatch.setattr("tidemill.core.table_files.FILE_BYTES", 100)
+
+
+def content(ws: Workspace, version: DatasetVersion) -> pl.DataFrame:
+    return datasets.scan(ws, version).sort(version.key).collect()
+
+
+def test_a_small_file_and_a_frame_make_the_same_version(ws: Workspace, tmp_path: Path) -> None:
+    some(0).write_parquet(tmp_path / "some.parquet")
+    one = importing.import_from(ws, "one", str(tmp_path / "some.parquet"), key="id", known_time="at")
+    two = importing.add(ws, "two", some(0), key="id", known_time="at")
+    assert one.digest == two.digest == as_text(rows_digest(some(0)))
+    assert one.artifact.meta["first_known"] == two.artifact.meta["first_known"]
+    [run] = ws.graph.find(Query("run", kind="data.import", name="one"))
+    assert isinstance(run, Run)
+    assert run.params == {"source": str(tmp_path / "some.parquet"), "mode": "append"}
+
+
+@pytest.mark.usefixtures("streamed")
+@pytest.mark.parametrize("ending", ["csv", "parquet", "ndjson"])
+def test_a_stream_makes_one_version_as_an_import_from_memory_does(ws: Workspace, tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"some.{ending}"
+    getattr(some(0, 40), {"csv": "write_csv", "parquet": "write_parquet", "ndjson": "write_ndjson"}[ending])(path)
+    seen: list[tuple[int, int | None]] = []
+    made = importing.import_from(
+        ws,
+        "flights",
+        str(path),
+        key="id",
+        event_time="at",
+        known_time="at",
+        zone="UTC",
+        progress=lambda done, total: seen.append((done, total)),
+    )
+    there = datasets.add(ws, "other", some(0, 40), key="id", event_time="at", known_time="at")
+    assert (made.version, made.rows, made.digest) == (1, 40, there.digest)
+    for fact in ("columns", "key", "event_time", "known_time", "added", "first_known", "step"):
+        assert made.artifact.meta[fact] == there.artifact.meta[fact], fact
+    assert content(ws, made).equals(some(0, 40))
+    assert seen[-1] == (40, 40)
+    assert len(seen) > 5
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+    some(40, 7).write_parquet(tmp_path / "more.parquet")
+    more = importing.import_from(
+        ws, "flights", str(tmp_path / "more.parquet"), key="id", event_time="at", known_time="at"
+    )
+    assert (more.version, more.rows, more.artifact.meta["added"]) == (2, 47, 7)
+    assert more.artifact.meta["parent"] == made.id
+    assert content(ws, more).equals(some(0, 47))
+    assert content(ws, made).equals(some(0, 40))
+
+
+@pytest.mark.usefixtures("streamed")
+def test_a_stream_that_is_all_there_gives_the_version_that_is_there(ws: Workspace, tmp_path: Path) -> None:
+    some(0, 40).write_csv(tmp_path / "some.csv")
+    url = str(tmp_path / "some.csv")
+    first = importing.import_from(ws, "flights", url, key="id", known_time="at", zone="UTC")
+    assert importing.import_from(ws, "flights", url, key="id", known_time="at", zone="UTC") == first
+    replaced = importing.import_from(ws, "other", url, key="id", mode="replace")
+    again = importing.import_from(ws, "other", url, key="id", mode="replace")
+    assert again.digest == replaced.digest
+    changed = some(0, 40).with_columns(temp=pl.when(pl.col("id") == 33).then(9.0).otherwise("temp"))
+    changed.write_csv(tmp_path / "changed.csv")
+    with pytest.raises(BadInput, match="keys of the rows for dataset 'flights' are there already, such as"):
+        importing.import_from(ws, "flights", str(tmp_path / "changed.csv"), key="id", known_time="at", zone="UTC")
+    some(38, 10).write_csv(tmp_path / "grown.csv")
+    with pytest.raises(BadInput, match="such as 38; give rows with new keys, mode='replace', or an incremental"):
+        importing.import_from(ws, "flights", str(tmp_path / "grown.csv"), key="id", known_time="at", zone="UTC")
+    assert len(datasets.log(ws, "flights")) == 1
+
+
+@pytest.mark.usefixtures("streamed")
+def test_a_key_that_comes_twice_in_a_stream_is_named_and_nothing_is_written(ws: Workspace, tmp_path: Path) -> None:
+    pl.concat([some(0, 40), some(7, 1), some(21, 1)]).write_parquet(tmp_path / "twice.parquet")
+    with pytest.raises(BadInput, match=r"key column 'id' of the rows .* repeats 2 values, such as 7, 21; drop"):
+        importing.import_from(ws, "flights", str(tmp_path / "twice.parquet"), key="id")
+    assert datasets.find(ws, "flights") is None
+    assert not list((ws.root / "tables").rglob("*.parquet"))
+    [run] = ws.graph.find(Query("run", kind="data.import"))
+    assert isinstance(run, Run)
+    assert run.status == "failed"
+
+
+@pytest.mark.usefixtures("streamed")
+def test_rows_that_break_the_contract_are_kept_out_of_a_stream(ws: Workspace, tmp_path: Path) -> None:
+    contracts.set_contract(ws, "flights", Contract({"temp": "Float64"}, (checks.between("temp", 1, 100),)))
+    path = tmp_path / "some.csv"
+    path.write_text("id,temp\n" + "".join(f"{n},{'hot' if n == 17 else n}\n" for n in range(40)))
+    told: list[Quarantined] = []
+    made = importing.import_from(ws, "flights", str(path), key="id", told=told.append)
+    assert content(ws, made)["id"].to_list() == [n for n in range(1, 40) if n != 17]
+    [kept_out] = told
+    assert kept_out.rows == 2
+    assert sorted(contracts.quarantined(ws, "flights")["id"].cast(pl.Int64)) == [0, 17]
+    path.write_text("id,temp\n100,-1\n101,-2\n")
+    with pytest.raises(EmptyInput, match="no row keeps the contract of dataset 'flights': 2 rows of 'flights' are in"):
+        importing.import_from(ws, "flights", str(path), key="id")
+    assert len(datasets.log(ws, "flights")) == 1
+
+
+def test_a_frame_goes_through_the_contract_too(ws: Workspace) -> None:
+    contracts.set_contract(ws, "flights", Contract(checks=(checks.between("temp", 1, 100),)))
+    told: list[Quarantined] = []
+    made = importing.add(ws, "flights", some(0, 10), key="id", told=told.append)
+    assert content(ws, made)["id"].to_list() == list(range(4, 10))
+    assert told[0].rows == 4
+    with pytest.raises(EmptyInput, match="no row keeps the contract"):
+        importing.add(ws, "flights", some(0, 1), key="id")
+
+
+# --------------------------------------------------------------------------------------------------------- increments
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> sqlite3.Connection:
+    link = sqlite3.connect(tmp_path / "source.db")
+    link.execute("CREATE TABLE trips (id INTEGER, changed TEXT, fare REAL)")
+    return link
+
+
+def grow(link: sqlite3.Connection, *rows: tuple[int, str, float]) -> None:
+    link.executemany("INSERT INTO trips VALUES (?, ?, ?)", rows)
+    link.commit()
+
+
+def test_a_database_gives_only_what_is_new(ws: Workspace, tmp_path: Path, database: sqlite3.Connection) -> None:
+    url = f"sqlite:///{tmp_path}/source.db"
+
+    def imported() -> DatasetVersion:
+        return importing.import_from(
+            ws, "trips", url, query="trips", key="id", known_time="changed", incremental="changed", zone="UTC"
+        )
+
+    grow(database, (1, "2013-01-01 10:00:00", 5.0), (2, "2013-01-01 11:00:00", 6.0))
+    first = imported()
+    assert first.rows == 2
+    assert first.artifact.meta["incremental"] == {"column": "changed", "largest": "2013-01-01 11:00:00"}
+    assert imported() == first
+    grow(database, (3, "2013-01-01 11:00:00", 7.0), (4, "2013-01-01 12:00:00", 8.0))  # one as late as the last one
+    second = imported()
+    assert content(ws, second)["id"].to_list() == [1, 2, 3, 4]
+    assert second.artifact.meta["added"] == 2
+    assert second.artifact.meta["first_known"] == "2013-01-01T11:00:00.000000Z"
+    database.execute("DELETE FROM trips WHERE id < 4")  # what was imported need not stay there
+    grow(database, (5, "2013-01-02 00:00:00", 1.0))
+    third = imported()
+    assert content(ws, third)["id"].to_list() == [1, 2, 3, 4, 5]
+    datasets.update(ws, "trips", pl.DataFrame({"id": [1], "fare": [0.5]}))  # remembered through other versions
+    grow(database, (6, "2013-01-03 00:00:00", 1.0))
+    assert imported().artifact.meta["added"] == 1
+    datasets.revert(ws, "trips", second)
+    assert imported().artifact.meta["added"] == 2
+    database.close()
+
+
+def test_a_row_that_changed_at_the_last_value_is_not_taken_silently(
+    ws: Workspace, tmp_path: Path, database: sqlite3.Connection
+) -> None:
+    url = f"sqlite:///{tmp_path}/source.db"
+    grow(database, (1, "a", 5.0))
+    importing.import_from(ws, "trips", url, query="trips", key="id", incremental="changed")
+    database.execute("UPDATE trips SET fare = 9")
+    database.commit()
+    with pytest.raises(BadInput, match="keys of the rows for dataset 'trips' are there already, such as 1"):
+        importing.import_from(ws, "trips", url, query="trips", key="id", incremental="changed")
+    database.close()
+
+
+def test_an_incremental_column_without_a_value_is_refused(
+    ws: Workspace, tmp_path: Path, database: sqlite3.Connection
+) -> None:
+    database.execute("INSERT INTO trips VALUES (1, NULL, 5), (2, 'a', 6)")
+    database.commit()
+    with pytest.raises(BadInput, match="column 'changed' of the rows for dataset 'trips' has 1 nulls; an incremental"):
+        importing.import_from(
+            ws, "trips", f"sqlite:///{tmp_path}/source.db", query="trips", key="id", incremental="changed"
+        )
+    database.close()
+
+
+def test_postgresql_gives_only_what_is_new(ws: Workspace, new_database: Callable[[], str]) -> None:
+    import sqlalchemy as sa
+
+    url = new_database()
+    engine = sa.create_engine(sa.make_url(url).set(drivername="postgresql+psycopg"))
+
+    def run(text: str) -> None:
+        with engine.begin() as link:
+            link.exec_driver_sql(text)
+
+    def imported() -> DatasetVersion:
+        query = "SELECT id, changed, fare FROM trips WHERE id > 0"
+        return importing.import_from(
+            ws, "trips", url, query=query, key="id", known_time="changed", incremental="changed"
+        )
+
+    run("CREATE TABLE trips (id BIGINT, changed TIMESTAMPTZ, fare NUMERIC(10, 2))")
+    run(
+        "INSERT INTO trips SELECT n, '2013-01-01 10:00Z'::timestamptz + n * interval '1 hour', n "
+        "FROM generate_series(1, 9) n"
+    )
+    first = imported()
+    assert first.columns["changed"] == "Datetime(time_unit='us', time_zone='UTC')"
+    assert first.columns["fare"] == "Decimal(precision=38, scale=2)"
+    assert first.artifact.meta["incremental"]["largest"] == "2013-01-01T19:00:00.000000Z"
+    run("INSERT INTO trips VALUES (100, '2013-01-01 19:00Z', 1.5), (101, '2013-02-01 00:00+02', NULL)")
+    second = imported()
+    assert content(ws, second)["id"].to_list() == [*range(1, 10), 100, 101]
+    assert content(ws, second)["changed"][-1] == datetime(2013, 1, 31, 22, tzinfo=UTC)
+    [run_of, *_] = [each for each in ws.graph.find(Query("run", kind="data.import")) if isinstance(each, Run)]
+    assert "SELECT id" in run_of.params["source"]
+    engine.dispose()
+
+
+# ------------------------------------------------------------------------------------------------- refusals and kills
+
+
+def test_what_cannot_be_imported_says_why(ws: Workspace, tmp_path: Path) -> None:
+    path = tmp_path / "some.csv"
+    path.write_text("id,at\n1,2013-01-01 10:00\n")
+    with pytest.raises(UnknownColumn, match=r"no column 'idd' in .*some.csv; it has id, at. Did you mean 'id'"):
+        importing.import_from(ws, "flights", str(path), key="idd")
+    with pytest.raises(WrongType, match="column 'at' of the rows for dataset 'flights' has times without a zone; say"):
+        importing.import_from(ws, "flights", str(path), key="id", known_time="at")
+    path.write_text("id,at\n1,yesterday\n")
+    with pytest.raises(WrongType, match="column 'at' of the rows for dataset 'flights' holds 'yesterday', which is no"):
+        importing.import_from(ws, "flights", str(path), key="id", known_time="at", zone="UTC")
+    path.write_text("id,n\n1,2\n")
+    importing.import_from(ws, "flights", str(path), key="id")
+    path.write_text("id,n\n2,two\n")
+    with pytest.raises(WrongType, match=r"column 'n' of .*some.csv holds 'two', which is not Int64; mend the value"):
+        importing.import_from(ws, "flights", str(path), key="id")
+
+
+def test_a_branch_gets_the_stream_and_main_stays(ws: Workspace, tmp_path: Path) -> None:
+    branches = pytest.importorskip("tidemill.data.branches")
+    first = datasets.add(ws, "flights", some(0), key="id")
+    branches.branch(ws, "flights", "trial")
+    some(4, 6).write_parquet(tmp_path / "more.parquet")
+    made = importing.import_from(
+        ws, "flights", str(tmp_path / "more.parquet"), key="id", branch="trial", incremental="id"
+    )
+    assert made.rows == 10
+    assert datasets.get(ws, "flights") == first
+    on_main = datasets.add(ws, "flights", some(4, 1), key="id")
+    assert content(ws, on_main)["id"].to_list() == [0, 1, 2, 3, 4]
+    assert content(ws, made).equals(some(0, 10))
+
+
+STREAM = """
+import os, signal, sys
+from tidemill.core.tables import Tables
+from tidemill.core.graphs.sql import SqlGraph
+from tidemill.core.workspace import open_workspace
+from tidemill.data import importing
+import tidemill.core.table_files as table_files
+
+root, url, when = sys.argv[1:]
+importing.SMALL_ROWS = 0
+ws = open_workspace(root)
+
+def deadly(*args, **options):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+if when == "midway":
+    table_files.FILE_BYTES = 1
+    real = table_files.Files._write
+    def one(self, frame):
+        if self.actions:
+            deadly()
+        real(self, frame)
+    table_files.Files._write = one
+elif when == "before the commit":
+    Tables._commit = deadly
+else:
+    SqlGraph.put = deadly
+importing.import_from(ws, "flights", url, key="id")
+"""
+
+
+@pytest.mark.parametrize("when", ["midway", "before the commit", "before it is recorded"])
+def test_a_killed_stream_can_be_run_again(ws: Workspace, tmp_path: Path, when: str) -> None:
+    first = datasets.add(ws, "flights", some(0), key="id")
+    some(4, 400).write_csv(tmp_path / "some.csv")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tidemill.data.sources.blocks.BLOCK_BYTES", 1000)
+    ended = subprocess.run(
+        [sys.executable, "-c", STREAM, str(ws.root), str(tmp_path / "some.csv"), when], capture_output=True, check=False
+    )
+    if when != "midway":
+        assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
+    head = datasets.find(ws, "flights")
+    if ended.returncode:
+        assert head == first
+        assert content(ws, first).equals(some(0))
+    made = importing.import_from(ws, "flights", str(tmp_path / "some.csv"), key="id")
+    assert (made.version, made.rows) == (2, 404)
+    assert content(ws, made).equals(some(0, 404))
+    assert ws.graph.verify() == []
+
+
+MEASURED = """
+import resource, sys
+from tidemill.core.workspace import open_workspace
+from tidemill.data import importing
+
+ws = open_workspace(sys.argv[1])
+made = importing.import_from(ws, "flights", sys.argv[2], key="id")
+print(made.rows, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+@pytest.mark.slow
+def test_a_large_csv_is_imported_in_bounded_memory(tmp_path: Path) -> None:
+    rows = 3_000_000
+    frame = pl.DataFrame({"id": pl.int_range(rows, eager=True), **{f"x{n}": [n / 7] * rows for n in range(5)}})
+    frame.write_csv(tmp_path / "big.csv")
+    assert (tmp_path / "big.csv").stat().st_size > 250 << 20
+    told = subprocess.run(
+        [sys.executable, "-c", MEASURED, str(tmp_path / "a.mill"), str(tmp_path / "big.csv")],
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    made, mib = map(int, told.stdout.split())
+    assert made == rows
+    assert mib < 1000  # the 2 GB file of the benchmark takes 775
