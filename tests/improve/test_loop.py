@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 import tidemill as tm
+from tidemill.core.errors import BadInput
 from tidemill.core.types import Query, Traffic
 from tidemill.improve.loop import Better, LoopSpec, approve, decisions, state_of, tick, ticked
 from tidemill.serve import deploy, registry
@@ -22,13 +23,13 @@ A_DAY = 240
 RECIPE = tm.recipe(tm.scale("x", "z"))
 
 
-def stream(days: int, *, turns_at: int | None, seed: int = 0) -> pl.DataFrame:
-    """Rows of `days` days; the label follows x, from day `turns_at` on it follows -x and z."""
+def stream(days: int, *, turns_at: int | None, back_at: int | None = None, seed: int = 0) -> pl.DataFrame:
+    """Rows of `days` days; the label follows x, from day `turns_at` on -x and z, from `back_at` on x again."""
     draw = np.random.default_rng(seed)
     count = days * A_DAY
     x, z = draw.normal(size=count), draw.normal(size=count)
     day = np.arange(count) // A_DAY
-    turned = day >= (turns_at if turns_at is not None else days)
+    turned = (day >= (turns_at if turns_at is not None else days)) & (day < (back_at if back_at is not None else days))
     slope = np.where(turned, -1.5 * x + 1.5 * z, 2.0 * x)
     y = draw.uniform(size=count) < 1 / (1 + np.exp(-slope))
     at = [START + timedelta(days=int(d), minutes=6 * (n % A_DAY)) for n, d in enumerate(day)]
@@ -44,10 +45,14 @@ def fit(train: tm.Matrix) -> object:
     return LogisticRegression().fit(train.X, train.y)
 
 
-def build(mill: tm.Project) -> tm.ModelVersion:
-    rows = mill.dataset("rows").labelled(mill.dataset("labels"), "y").where(since=mill.now - 20 * DAY)
-    train, test = rows.split(time=[mill.now - 4 * DAY])
+def build(mill: tm.Project, *, memory: timedelta = 20 * DAY, held_out: timedelta = 4 * DAY) -> tm.ModelVersion:
+    rows = mill.dataset("rows").labelled(mill.dataset("labels"), "y").where(since=mill.now - memory)
+    train, test = rows.split(time=[mill.now - held_out])
     return mill.register(mill.fit(fit, train, RECIPE, target="y"), "m", on=test)
+
+
+def build_of_two_days(mill: tm.Project) -> tm.ModelVersion:
+    return build(mill, memory=2 * DAY, held_out=DAY / 2)
 
 
 class World:
@@ -74,7 +79,9 @@ class World:
 def world(tmp_path: Path) -> Iterator:
     opened: list[object] = []
 
-    def world(*, turns_at: int | None, **changes: object) -> World:
+    def world(
+        *, turns_at: int | None, build: Callable[[tm.Project], tm.ModelVersion] = build, **changes: object
+    ) -> World:
         mill = tm.open(tmp_path / "loop.mill")
         frame = stream(60, turns_at=turns_at)
         mill.add("rows", frame.select("row", "at", "x", "z"), key="row", event_time="at", known_time="at")
@@ -83,7 +90,7 @@ def world(tmp_path: Path) -> Iterator:
         model = mill.at(begin).build(build, name="m")
         served = deploy.deploy(mill.at(begin).ws, model, name="m", lifetime="parent")
         opened.extend([served, mill])
-        options = {"shadow_days": 3, "canary_days": 2, "probation_days": 4, "cooldown_days": 5, "monthly": False}
+        options = {"shadow_days": 3, "canary_days": 2, "probation_days": 6, "cooldown_days": 5, "monthly": False}
         spec = LoopSpec(
             deployment="m",
             build=lambda now: mill.at(now).build(build, name="m"),
@@ -114,6 +121,30 @@ def test_a_turn_of_the_tide_leads_to_a_better_model_and_each_tick_counts_once(wo
     assert ws.graph.verify() == []
     promoted = next(each for each in decisions(ws, "m") if each.kind == "promoted")
     assert promoted.evidence["new"] < promoted.evidence["old"]
+
+
+def test_a_probation_too_short_to_be_judged_is_refused() -> None:
+    with pytest.raises(BadInput, match=r"probation_days is 4; .* at least 5"):
+        LoopSpec(deployment="m", build=lambda now: None, monitor=Monitor("m"), probation_days=4)  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+def test_a_promoted_model_that_proves_worse_is_rolled_back(world) -> None:
+    here = world(turns_at=26, build=build_of_two_days, shadow_days=6)
+    ws = here.mill.ws
+    first = registry.get(ws, "m", "champion").version
+    day = 18
+    while "promoted" not in here.play(day, day + 1):
+        day += 1
+        assert day < 44
+    here.frame = stream(60, turns_at=26, back_at=day + 1)  # the tide turns back on the next day
+    made = here.play(day + 1, day + 8)
+    assert made[0] == "rolled back"
+    assert registry.get(ws, "m", "champion").version == first
+    assert deploy.traffic(ws, "m").champion == first
+    back = next(each for each in decisions(ws, "m") if each.kind == "rolled back")
+    assert back.evidence["new"] < back.evidence["old"]  # the former champion's loss, in the shadow, was the smaller one
+    assert ws.graph.verify() == []
 
 
 @pytest.mark.slow

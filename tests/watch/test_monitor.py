@@ -81,8 +81,8 @@ def test_a_drifted_input_is_told_once_until_it_was_quiet_long_enough(
 ) -> None:
     for day in range(8):
         play(day, shift=1.0)
-    told = [(one.what, one.evidence["column"], one.at) for one in alerts(ws)]
-    assert told == [("input drift", "x", START + DAY), ("input drift", "x", START + 7 * DAY)]
+    told = [(one.what, [line["column"] for line in one.evidence["columns"]], one.at) for one in alerts(ws)]
+    assert told == [("input drift", ["x"], START + DAY), ("input drift", ["x"], START + 7 * DAY)]
 
 
 def test_a_model_without_skill_is_told_by_its_fallen_auc(ws: Workspace, play: Callable[..., DayReport]) -> None:

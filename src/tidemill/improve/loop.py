@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from tidemill.core.errors import NotEnoughRows
+from tidemill.core.errors import BadInput, NotEnoughRows
 from tidemill.core.ids import iso, parse_time
 from tidemill.core.recording import recorded
 from tidemill.core.types import Artifact, Deployment, Event, ModelVersion, Traffic, View
@@ -26,13 +26,13 @@ from tidemill.improve.challenge import Evidence, compare
 from tidemill.improve.triggers import due
 from tidemill.improve.watching import watch_day
 from tidemill.serve import deploy, registry
+from tidemill.train.compare import LEAST_GROUPS
 from tidemill.watch import log
 from tidemill.watch.alerts import alerts
 from tidemill.watch.monitor import Monitor
 
 Phase = Literal["idle", "shadow", "canary", "probation"]
 Named = tuple[str, Artifact | View]
-CHAMPION = "champion"
 OVERRULED = "overruled"
 
 
@@ -71,6 +71,12 @@ class LoopSpec:
     canary_days: int = 2
     canary_share: float = 0.1
     probation_days: int = 10
+
+    def __post_init__(self) -> None:
+        if self.probation_days < LEAST_GROUPS:
+            raise BadInput(
+                f"probation_days is {self.probation_days}; two models are compared by days, on at least {LEAST_GROUPS}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +238,12 @@ def _promote(ws: Workspace, spec: LoopSpec, state: State, now: datetime, evidenc
     inputs: list[Named] = [("challenger", model), ("champion", before), ("evidence", evidence.report)]
     with recorded(ws, "improve.promote", spec.deployment, inputs=inputs):
         registry.alias(
-            ws, model.name, CHAMPION, model.version, why=evidence.text, key=f"alias/{spec.deployment}/{iso(now)}"
+            ws,
+            model.name,
+            registry.CHAMPION,
+            model.version,
+            why=evidence.text,
+            key=f"alias/{spec.deployment}/{iso(now)}",
         )
     new = State("probation", now, state.challenger, state.champion, now, state.rebuilt_at)
     text = f"{model.artifact.label} takes over from {before.artifact.label} ({evidence.text})"
@@ -252,7 +263,12 @@ def _end_probation(ws: Workspace, spec: LoopSpec, state: State, now: datetime) -
     inputs: list[Named] = [("back_to", former), ("from", failed), ("evidence", evidence.report)]
     with recorded(ws, "improve.rollback", spec.deployment, inputs=inputs):
         registry.alias(
-            ws, former.name, CHAMPION, former.version, why=evidence.text, key=f"alias/{spec.deployment}/{iso(now)}"
+            ws,
+            former.name,
+            registry.CHAMPION,
+            former.version,
+            why=evidence.text,
+            key=f"alias/{spec.deployment}/{iso(now)}",
         )
     back = replace(after, champion=state.challenger)
     text = f"{failed.artifact.label} proved worse: back to {former.artifact.label} ({evidence.text})"

@@ -24,7 +24,7 @@ from tidemill.core.workspace import Workspace
 from tidemill.serve import packages
 from tidemill.serve.client import Answer, Served, process_runs, started
 from tidemill.serve.lineup import last_traffic, revision
-from tidemill.serve.registry import ALL, require_name
+from tidemill.serve.registry import ALL, CHAMPION, alias, aliases, require_name
 from tidemill.serve.server import FAILURE, listen, read_state, state_path
 
 __all__ = [
@@ -67,6 +67,8 @@ def deploy(
         set_traffic(ws, name, Traffic(made.revision), why=f"deployed {model.artifact.label}")
     elif not ws.graph.events(f"deployment/{name}", kind="traffic", last=1):  # killed between the two lines above
         set_traffic(ws, name, Traffic(revisions(ws, name)[0].revision), why=f"deployed {model.artifact.label}")
+    if CHAMPION not in aliases(ws, model.name):
+        alias(ws, model.name, CHAMPION, model.version, why=f"deployed as {name}", key=f"alias/{name}/first")
     return start(ws, name, port=port, host=host, lifetime=lifetime)
 
 

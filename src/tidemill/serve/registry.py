@@ -19,6 +19,7 @@ from tidemill.serve import packages
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 ALL = 100_000
+CHAMPION = "champion"  # the alias of the version that answers
 
 
 def require_name(name: str, what: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -290,10 +290,9 @@ def _findings(monitor: Monitor, end: datetime, facts: Mapping[str, Any]) -> list
         see("latency", f"p95 latency {p95:.1f} ms, allowed {monitor.p95_ms:g} ms", p95_ms=p95, allowed=monitor.p95_ms)
     if errors is not None and errors > monitor.max_error_share:
         see("errors", f"{errors:.1%} of answers failed, allowed {monitor.max_error_share:.1%}", share=errors)
-    for line in facts["columns"]:
-        if line["drifted"]:
-            text = f"input {line['column']} drifted over {monitor.window_days} days"
-            see("input drift", f"{text} (q {line['q']:.2g}, effect {line['effect']:.3f})", **line)
+    drifted = [line for line in facts["columns"] if line["drifted"]]
+    if drifted:
+        found.append(_input_alert(monitor, end, drifted))
     score = facts["score"]
     if score is not None and score["drifted"]:
         see("score drift", f"scores drifted (q {score['q']:.2g}, effect {score['effect']:.3f})", **score)
@@ -314,6 +313,18 @@ def _findings(monitor: Monitor, end: datetime, facts: Mapping[str, Any]) -> list
     return found
 
 
+def _input_alert(monitor: Monitor, end: datetime, drifted: Sequence[Mapping[str, Any]]) -> Alert:
+    """One alert for all columns that drifted, the one with the largest effect first."""
+    lines = sorted(drifted, key=lambda line: -line["effect"])
+    first = lines[0]
+    more = f" and {len(lines) - 1} more" if len(lines) > 1 else ""
+    text = (
+        f"input {first['column']}{more} drifted over {monitor.window_days} days "
+        f"(q {first['q']:.2g}, effect {first['effect']:.3f})"
+    )
+    return Alert(monitor.deployment, "input drift", end, text, {"columns": lines})
+
+
 def _raise_new(
     ws: Workspace, monitor: Monitor, end: datetime, revision: int | None, findings: Sequence[Alert]
 ) -> list[Alert]:
@@ -322,14 +333,23 @@ def _raise_new(
         return []
     since = end - monitor.quiet_days * DAY
     earlier = alerts(ws, monitor.deployment, since=since, until=end - timedelta(microseconds=1))
-    told = {(one.what, one.evidence.get("column"), one.evidence.get("revision")) for one in earlier}
+    told = {(one.what, column, one.evidence.get("revision")) for one in earlier for column in _columns(one.evidence)}
     new = []
     for alert in findings:
-        if (alert.what, alert.evidence.get("column"), revision) not in told:
-            marked = Alert(alert.deployment, alert.what, alert.at, alert.text, {**alert.evidence, "revision": revision})
-            raise_alert(ws, marked)
-            new.append(marked)
+        fresh = [column for column in _columns(alert.evidence) if (alert.what, column, revision) not in told]
+        if not fresh:
+            continue
+        lines = [line for line in alert.evidence.get("columns", ()) if line["column"] in fresh]
+        told_now = _input_alert(monitor, end, lines) if lines else alert
+        marked = replace(told_now, evidence={**told_now.evidence, "revision": revision})
+        raise_alert(ws, marked)
+        new.append(marked)
     return new
+
+
+def _columns(evidence: Mapping[str, Any]) -> list[str | None]:
+    """The columns that an alert speaks of; [None] for one that speaks of none."""
+    return [line["column"] for line in evidence["columns"]] if "columns" in evidence else [evidence.get("column")]
 
 
 # ---------------------------------------------------------------------------------------------------------- records
