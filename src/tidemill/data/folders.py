@@ -113,7 +113,7 @@ def _require_text(path: str) -> None:
         path.encode()
     except UnicodeEncodeError:
         shown = os.fsencode(path).decode("utf-8", "backslashreplace")
-        raise BadInput(f"the name {shown!r} is not UTF-8, and a path is the text key of a row; rename it") from None
+        raise BadInput(f"the name '{shown}' is not UTF-8, and a path is the text key of a row; rename it") from None
 
 
 def _behind(place: str, path: str, inside: str) -> os.stat_result:
