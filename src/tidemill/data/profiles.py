@@ -22,7 +22,7 @@ import polars as pl
 from tidemill.core.errors import NotFound
 from tidemill.core.ids import iso
 from tidemill.core.recording import done_before, key_of, outputs_of, recorded
-from tidemill.core.types import Artifact, DatasetVersion
+from tidemill.core.types import DatasetVersion
 from tidemill.core.workspace import Workspace
 from tidemill.data import datasets
 
@@ -44,11 +44,10 @@ def of(ws: Workspace, version: DatasetVersion) -> Facts:
 
     Under a clock it is that of the rows known then, kept for that clock.
     """
-    at = iso(ws.clock) if ws.clock is not None and version.known_time is not None else None
-    key = key_of("data.profile", FORMAT, version.id, version.digest, at)
-    kept = _kept(ws, key)
-    if kept is not None:
-        return kept
+    found = kept(ws, version)
+    if found is not None:
+        return found
+    key = _key(ws, version)
     with recorded(ws, "data.profile", version.name, inputs=[("rows", version)], key=key) as run:
         made = profile(datasets.scan(ws, version))
         meta = {"dataset": version.id, "rows": made["rows"], "columns": len(made["columns"])}
@@ -57,11 +56,10 @@ def of(ws: Workspace, version: DatasetVersion) -> Facts:
     return made
 
 
-def _kept(ws: Workspace, key: str) -> Facts | None:
-    """What an earlier run left; None where there was none, or where its bytes were erased since."""
-    run = done_before(ws, key)
+def kept(ws: Workspace, version: DatasetVersion) -> Facts | None:
+    """The profile that `of` left; None where nobody asked for one yet, or where its bytes were erased since."""
+    run = done_before(ws, _key(ws, version))
     for _, artifact in outputs_of(ws, run) if run is not None else ():
-        assert isinstance(artifact, Artifact)
         if artifact.kind == KIND:
             try:
                 found = json.loads(ws.store.get(artifact.digest))
@@ -69,6 +67,12 @@ def _kept(ws: Workspace, key: str) -> Facts | None:
                 return None
             return found if isinstance(found, dict) and found.get("format") == FORMAT else None
     return None
+
+
+def _key(ws: Workspace, version: DatasetVersion) -> str:
+    """The cache key of the profiling run. Under a clock a version with a known time has a profile of its own."""
+    at = iso(ws.clock) if ws.clock is not None and version.known_time is not None else None
+    return key_of("data.profile", FORMAT, version.id, version.digest, at)
 
 
 def profile(frame: pl.LazyFrame | pl.DataFrame) -> Facts:
