@@ -13,6 +13,7 @@ import os
 import re
 import secrets
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import polars as pl
@@ -101,7 +102,7 @@ def scan(
     wanted = list(version.columns) if columns is None else list(dict.fromkeys(columns))
     require_columns(wanted, version.columns, where=f"dataset {version.name!r}")
     permits = policies.require(ws, version, purpose)
-    hidden = {} if sees_personal(ws, who, version.name) else _hidden(ws, version, wanted)
+    hidden = {} if sees_personal(ws, who, version.name) else hidden_columns(ws, version, wanted)
     body = {
         "version": version.version,
         "id": version.id,
@@ -114,6 +115,15 @@ def scan(
     ws.graph.record(f"read/{version.name}", "read", body, actor=who)
     rows = datasets.scan(ws, version, columns=wanted)
     return masked(ws, rows, hidden) if hidden else rows
+
+
+def hidden_columns(
+    ws: Workspace, version: DatasetVersion, columns: Iterable[str] | None = None
+) -> dict[str, list[str]]:
+    """The personal columns (among these; all by default) and their tags: what somebody without roles sees masked."""
+    tags = {column: each["tags"] for column, each in tagged(ws, version.artifact).items()}
+    among = version.columns if columns is None else columns
+    return {column: tags[column] for column in among if column in tags and is_personal(tags[column])}
 
 
 def masked(ws: Workspace, rows: pl.LazyFrame, hidden: Mapping[str, Iterable[str]]) -> pl.LazyFrame:
@@ -148,11 +158,6 @@ def pseudonym_key(ws: Workspace) -> bytes:
     if len(key) != KEY_BYTES:
         raise Corrupt(f"{path} holds no key of {KEY_BYTES} bytes; restore it from a backup")
     return key
-
-
-def _hidden(ws: Workspace, version: DatasetVersion, columns: Iterable[str]) -> dict[str, list[str]]:
-    tags = {column: each["tags"] for column, each in tagged(ws, version.artifact).items()}
-    return {column: tags[column] for column in columns if column in tags and is_personal(tags[column])}
 
 
 def _mask(column: str, kind: pl.DataType, joinable: bool, key: bytes) -> pl.Expr:
@@ -206,4 +211,5 @@ def _publish(path: Path, data: bytes) -> None:
     except OSError as error:
         raise NoRoom(f"cannot write {path}: {error.strerror}; make {path.parent} writable") from error
     finally:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):
+            draft.unlink()

@@ -3,7 +3,7 @@
 Walks the graph down from an artifact and carries tags up again, column by column:
 
     dataset       a column of the same name in a dataset that the run read; what people said about the dataset itself
-    feature-view  its columns, by the definition: prefix + column of the source
+    feature-view  its features, by the definition (prefix + column of the source), and the columns that name an entity
     recipe        each raw column that it needs, and each feature that a step made of one ("email=a@b.example")
     rows          the column of row ids
     model         its recipe's raw columns and features, and the target
@@ -137,9 +137,10 @@ def _view(walk: _Walk, artifact: Artifact) -> _Found:
     found: _Found = {}
     for source in walk.json_of(artifact).get("sources", []):
         said = walk.governance(str(source.get("dataset")))
-        for column in source.get("columns") or ():
+        by = list(source.get("by") or ())
+        names = [(column, f"{source.get('prefix') or ''}{column}") for column in source.get("columns") or ()]
+        for column, name in [*names, *zip(source.get("on") or by, by, strict=False)]:
             given = {tag: {f"{said.dataset}.{column}"} for tag in said.tags.get(column, ())}
-            name = f"{source.get('prefix') or ''}{column}"
             found[name] = _union([found.get(name, {}), given])
     return {column: each for column, each in found.items() if each}
 

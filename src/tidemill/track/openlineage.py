@@ -10,12 +10,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any, Literal
 from uuid import UUID
 
-from tidemill.core.errors import BadInput, NoRoom, NotFound
+from tidemill.core.errors import BadInput, NoRoom, NotFound, TidemillError
 from tidemill.core.ids import canonical_json, iso, new_id
 from tidemill.core.outbound import Outbound, shown
 from tidemill.core.types import Artifact, Query, Run
@@ -98,10 +99,13 @@ def _write(path: Path, events: Iterable[Json]) -> int:
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)
+    except TidemillError:
+        raise
     except OSError as error:
         raise NoRoom(f"cannot write {path}: {error.strerror}; name a file in a folder that can be written") from error
     finally:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):
+            draft.unlink()
     return count
 
 
