@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tidemill.core.errors import BadInput
-from tidemill.data.asof import as_of
+from tidemill.core.errors import BadInput, WrongType
+from tidemill.data.asof import Join, as_of, as_of_all, as_of_naive
 
 START = datetime(2013, 1, 1, tzinfo=UTC)
 CLOCK = pl.Datetime("us", "UTC")
@@ -148,3 +148,118 @@ def test_a_name_that_is_taken_asks_for_a_prefix() -> None:
     right = seen(("EWR", 1, 1)).rename({"value": "n"})
     with pytest.raises(BadInput, match=r"column 'n' is there already; give a prefix=, or choose columns="):
         as_of(asked(("EWR", 1)), right, left_time="at", right_event="event", by=["place"], columns=["n"])
+
+
+def test_the_naive_join_sees_what_was_not_known_and_must_be_asked_for_by_name() -> None:
+    right = seen(("EWR", 1, 1), ("EWR", 2, 5))
+    made = as_of_naive(asked(("EWR", 4)), right, left_time="at", right_event="event", by=["place"], columns=["value"])
+    assert made["value"].to_list() == [1]
+    assert joined(asked(("EWR", 4)), right) == [0]
+
+
+def test_of_equal_clocks_the_largest_tie_wins_wherever_it_stands() -> None:
+    right = seen(("EWR", 1, 2), ("EWR", 1, 2), ("EWR", 1, 2)).with_columns(id=pl.Series([5, 11, 9]))
+    assert joined(asked(("EWR", 3)), right, tie="id") == [1]
+    assert joined(asked(("EWR", 3)), right.with_columns(pl.col("id").cast(pl.String)), tie="id") == [2]
+    assert joined(asked(("EWR", 3)), right) == [2]
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    left=st.lists(st.tuples(places, hours), min_size=1, max_size=8),
+    rights=st.lists(st.lists(st.tuples(places, hours, hours), max_size=6), min_size=2, max_size=3),
+)
+def test_joining_several_tables_at_once_is_joining_them_one_after_another(left: list[Any], rights: list[Any]) -> None:
+    rows = asked(*left)
+    within = [None, timedelta(hours=2), timedelta(0)]
+    by = [["place"], [], ["place"]]
+    joins = [
+        Join(seen(*each), "event", ["value"], known="known", by=by[n], within=within[n], prefix=f"{n}_")
+        for n, each in enumerate(rights)
+    ]
+    one_by_one = rows
+    for join in joins:
+        one_by_one = as_of_all(one_by_one, [join], left_time="at")
+    assert as_of_all(rows, joins, left_time="at").equals(one_by_one)
+
+
+KEYS: dict[str, Any] = {
+    "text": (["EWR", "", "é\n"], pl.String),
+    "numbers": ([-5, 0, 2**40], pl.Int64),
+    "near numbers": ([1, 2, 3], pl.Int16),
+    "big numbers": ([0, 1, 2**64 - 1], pl.UInt64),
+    "fractions": ([0.5, 1.5, -2.0], pl.Float64),
+    "dates": ([START.date(), START.date() + timedelta(days=400), None], pl.Date),
+    "times": ([hour(1), hour(10_000), None], CLOCK),
+    "yes or no": ([True, False, None], pl.Boolean),
+}
+
+
+@pytest.mark.parametrize("kind", KEYS)
+@pytest.mark.parametrize("paired", [False, True])
+def test_keys_of_any_type_meet_their_equals_only(kind: str, paired: bool) -> None:
+    values, dtype = KEYS[kind]
+    left = pl.DataFrame({"k": pl.Series([*values, values[0]], dtype=dtype), "j": [1, 2, 3, 10**9], "at": [hour(5)] * 4})
+    right = pl.DataFrame(
+        {"k": pl.Series(values, dtype=dtype), "j": [1, 2, 3], "event": [hour(1)] * 3, "value": [0, 1, 2]}
+    )
+    by = ["k", "j"] if paired else ["k"]
+    made = as_of(left, right, left_time="at", right_event="event", by=by, columns=["value"])["value"].to_list()
+    found = [None if value is None else n for n, value in enumerate(values)]
+    assert made == [*found, None if paired else 0]
+
+
+def test_keys_of_another_type_are_refused() -> None:
+    with pytest.raises(WrongType, match="column 'place' is String and column 'place' is Int64; cast one to the other"):
+        joined(asked(("EWR", 1)), seen(("EWR", 1, 1)).with_columns(place=pl.lit(1, pl.Int64)))
+
+
+def test_a_key_that_no_left_row_has_is_no_error() -> None:
+    right = seen(("JFK", 1, 1), ("EWR", 2, 2), (None, 2, 2))
+    assert joined(asked(("EWR", 4), (None, 4)), right) == [1, None]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    left=st.lists(st.tuples(places, hours), max_size=6),
+    right=st.lists(st.tuples(places, hours, hours), max_size=10),
+    within=st.one_of(st.none(), st.integers(0, 4).map(lambda n: timedelta(hours=n))),
+)
+def test_keys_and_times_too_large_for_one_number_are_found_as_well(
+    left: list[Any], right: list[Any], within: timedelta | None
+) -> None:
+    rows, others = asked(*left), seen(*right)
+    # 5,000 keys (13 bits) over 7,900 years of microseconds (58 bits): more than one number has together
+    many = pl.DataFrame({"place": [f"p{n}" for n in range(5_000)]}).with_columns(at=pl.lit(hour(0), CLOCK))
+    ages = seen(("p1", -9_000_000, -9_000_000), ("p2", 60_000_000, 60_000_000)).with_columns(value=pl.lit(-1, pl.Int64))
+    asking = pl.concat([rows.select("place", "at"), many, pl.DataFrame({"place": ["p2"], "at": [hour(60_000_001)]})])
+    made = as_of(
+        asking,
+        pl.concat([others, ages]),
+        left_time="at",
+        right_event="event",
+        right_known="known",
+        by=["place"],
+        columns=["value"],
+        within=within,
+    )
+    assert made["value"].to_list()[: rows.height] == by_search(rows, others, within=within, by=True)
+    assert made["value"].to_list()[-1] == (-1 if within is None or within >= timedelta(hours=1) else None)
+
+
+def test_nanoseconds_and_dates_are_times_as_well() -> None:
+    nano = pl.Datetime("ns", "UTC")
+    left = asked(("EWR", 1)).with_columns(pl.col("at").cast(nano))
+    right = seen(("EWR", 1, 1), ("EWR", 1, 1)).with_columns(pl.col("event", "known").cast(nano))
+    later = right.with_columns(event=pl.col("event") + pl.Series([0, 1]).cast(pl.Duration("ns")))
+    assert joined(left, later) == [0]
+    days = pl.DataFrame({"at": [START.date()], "n": [0]})
+    past = pl.DataFrame({"event": [START.date() - timedelta(days=1)], "value": [7]})
+    made = as_of(days, past, left_time="at", right_event="event", columns=["value"], within=timedelta(days=1))
+    assert made["value"].to_list() == [7]
+
+
+def test_a_clock_in_another_zone_is_refused() -> None:
+    right = seen(("EWR", 1, 1)).with_columns(pl.col("event").dt.replace_time_zone(None))
+    with pytest.raises(WrongType, match=r"column 'at' is Datetime.*; give both the same time zone"):
+        joined(asked(("EWR", 1)), right)
