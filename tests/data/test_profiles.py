@@ -147,10 +147,11 @@ def test_a_plan_is_profiled_as_its_rows_are() -> None:
 
 
 def test_a_versions_profile_is_computed_once_and_leads_to_the_version(ws: Workspace) -> None:
-    version = datasets.add(ws, "flights", pl.DataFrame({"id": ["a", "b"], "temp": [1.5, None]}), key="id")
+    version = datasets.add(ws, "flights", pl.DataFrame({"temp": [1.5, None], "id": ["a", "b"]}), key="id")
     assert profiles.kept(ws, version) is None
     first = profiles.of(ws, version)
     assert profiles.kept(ws, version) == first
+    assert list(profiles.of(ws, version)["columns"]) == ["temp", "id"]
     assert first["columns"]["temp"]["missing_share"] == 0.5
     assert profiles.of(ws, version) == first
     (run,) = ws.graph.find(Query("run", kind="data.profile"))

@@ -315,7 +315,7 @@ def _results(ws: Workspace, version: DatasetVersion, contract: Contract) -> list
 
 
 def _columns(ws: Workspace, version: DatasetVersion, columns: Iterable[str]) -> pl.DataFrame:
-    return datasets.scan(ws, version).select(list(dict.fromkeys(columns))).collect()
+    return datasets.scan(ws, version, columns=columns).collect()
 
 
 def _picked(ws: Workspace, name: str, keys: Sequence[Any], key: str | None) -> pl.DataFrame:

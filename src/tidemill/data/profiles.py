@@ -65,7 +65,10 @@ def kept(ws: Workspace, version: DatasetVersion) -> Facts | None:
                 found = json.loads(ws.store.get(artifact.digest))
             except NotFound:
                 return None
-            return found if isinstance(found, dict) and found.get("format") == FORMAT else None
+            if not isinstance(found, dict) or found.get("format") != FORMAT:
+                return None
+            found["columns"] = {name: found["columns"][name] for name in version.columns}  # JSON is kept sorted
+            return found
     return None
 
 
