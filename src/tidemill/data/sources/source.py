@@ -52,7 +52,7 @@ class Source:
     close: Callable[[], None] = nothing
 
     def batches(self, *, rows: int | None = None) -> Iterator[pl.DataFrame]:
-        """The rows in batches of at most `rows` (131,072), none of them empty. BadInput for content that does not parse."""
+        """The rows in batches of at most `rows` (131,072), none of them empty. BadInput where they do not parse."""
         most = rows or BATCH_ROWS
         try:
             for batch in self.read(most):

@@ -110,7 +110,7 @@ def _kept(engine: sa.Engine, asked: Asked, folder: Path) -> tuple[list[Path], di
         result = link.execution_options(stream_results=True, yield_per=BATCH_ROWS).execute(query, bound)
         columns = list(result.keys())
         _require_distinct(columns)
-        for group in result.partitions():
+        for group in result.partitions(BATCH_ROWS):
             frame = pl.DataFrame(
                 {name: _series(name, [row[place] for row in group]) for place, name in enumerate(columns)}
             )
