@@ -263,7 +263,7 @@ def test_new_values_that_do_not_fit_are_named_and_change_nothing(
     assert ws.graph.find(Query("run", kind="data.update")) == []
 
 
-# ---------------------------------------------------------------------------------------------- columns, rows gone, back
+# --------------------------------------------------------------------------------------------- columns, rows gone, back
 
 
 def test_a_new_column_is_stored_alone_and_is_null_where_no_value_was_given(ws: Workspace) -> None:

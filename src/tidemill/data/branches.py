@@ -162,7 +162,7 @@ def _merged(
     base, mine, other = (layers.content(each) for each in (common, ours, theirs))
     kinds = [layers.schema(ws.tables, each) for each in (base, mine, other)]
     columns = _columns(kinds, common, ours, theirs)
-    theirs_only = diffs.between(ws.tables, base, other, columns=list(columns))
+    theirs_only = diffs.between(ws.tables, base, other, columns=list(kinds[2]))
     key = base.key
     touched = pl.concat([each.select(key) for each in (theirs_only.added, theirs_only.removed, theirs_only.flags)])
     _require_kept(kinds, touched, theirs)
@@ -239,7 +239,7 @@ def _columns(
     versions = (common, ours, theirs)
     if len({(each.key, str(kind[each.key])) for each, kind in zip(versions, kinds, strict=True)}) > 1:
         raise BadInput(f"the branches of dataset {ours.name!r} have different keys; they cannot be merged by key")
-    for name in mine:
+    for name in {**mine, **other}:
         types = {
             f"{each[name]} in version {at.version}" for each, at in zip(kinds, versions, strict=True) if name in each
         }
