@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from tidemill.core.errors import BadInput, NotFound, Refused, ServerFailed
 from tidemill.core.outbound import Outbound, shown
@@ -105,6 +112,41 @@ def test_the_connection_goes_to_the_address_that_was_judged(
         client.post(b"2")
     assert answers == ["asked"]
     assert [body for _, _, body in server.got] == [b"1", b"2"]  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A certificate for the name "localhost" and its key, by an authority that this process trusts."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "tidemill test")])
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(datetime(2020, 1, 1, tzinfo=UTC))
+        .not_valid_after(datetime(2099, 1, 1, tzinfo=UTC))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path / "both.pem"
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    path.write_bytes(made.public_bytes(serialization.Encoding.PEM) + private)
+    monkeypatch.setenv("SSL_CERT_FILE", str(path))
+    return path
+
+
+def test_a_certificate_must_be_for_the_name_that_was_asked_for(server: ThreadingHTTPServer, certificate: Path) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    with Outbound(f"https://localhost:{server.server_port}/", private=True) as client:
+        client.post(b"{}")
+    assert len(server.got) == 1  # type: ignore[attr-defined]
+    other = Outbound(f"https://127.0.0.1:{server.server_port}/", private=True)
+    with other, pytest.raises(ServerFailed, match=r"does not answer: .*certificate"):
+        other.post(b"{}")
+    assert len(server.got) == 1  # type: ignore[attr-defined]
 
 
 def test_a_redirect_is_not_followed(server: ThreadingHTTPServer) -> None:

@@ -14,7 +14,7 @@ import pytest
 from tidemill.core.errors import BadInput, NotFound, Refused
 from tidemill.core.types import DatasetVersion
 from tidemill.core.workspace import Workspace, open_workspace
-from tidemill.data import datasets, policies
+from tidemill.data import branches, datasets, policies
 from tidemill.track import runs
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -157,6 +157,29 @@ def test_an_erasure_gets_the_keys_of_all_versions(ws: Workspace) -> None:
     )
     assert asked == [("visits", ["v0", "v1", "v2"])]
     assert (done.rows, done.how, done.older_versions) == (3, "erased", 0)
+
+
+def test_every_branch_goes_on_without_them(ws: Workspace) -> None:
+    visits(ws)
+    branches.branch(ws, "visits", "trial")
+    datasets.delete(ws, "visits", ["v0"])
+    policies.keep_for(ws, "visits", timedelta(days=30))
+    view = ws.at(START + timedelta(days=32, hours=1))
+    assert policies.due(view)[0].rows == 3
+    (done,) = policies.apply_retention(view)
+    assert (done.rows, done.older_versions) == (3, 2)
+    assert {label: keys(ws, head)[0] for label, head in branches.branches(ws, "visits").items()} == {
+        "main": "v3",
+        "trial": "v3",
+    }
+
+
+def test_a_dataset_whose_rows_are_all_past_their_time_goes_on_empty(ws: Workspace) -> None:
+    visits(ws)
+    policies.keep_for(ws, "visits", timedelta(days=30))
+    (done,) = policies.apply_retention(ws.at(START + timedelta(days=400)))
+    assert done.rows == 10
+    assert datasets.get(ws, "visits").rows == 0
 
 
 def test_nothing_is_due_without_a_period(ws: Workspace) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+import ssl
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -47,7 +48,12 @@ class Outbound:
         query = f"?{parts.query}" if parts.query else ""
         self._target = f"{parts.scheme}://{literal}:{port}{parts.path or '/'}{query}"
         self._headers = {**(headers or {}), "Host": parts.netloc}
-        self._client = httpx.Client(timeout=timeout_s, trust_env=False, follow_redirects=False)
+        self._client = httpx.Client(
+            timeout=timeout_s,
+            trust_env=False,
+            follow_redirects=False,
+            verify=ssl.create_default_context(),  # the system's authorities, or SSL_CERT_FILE: a company's own too
+        )
 
     def post(self, body: bytes, *, content_type: str = "application/json") -> httpx.Response:
         """Send the body. Raises ServerFailed when nobody answers or the answer is no success (2xx)."""

@@ -20,7 +20,7 @@ from tidemill.core.ids import iso, parse_time, utc_now
 from tidemill.core.recording import recorded
 from tidemill.core.types import DatasetVersion, Event
 from tidemill.core.workspace import Workspace
-from tidemill.data import datasets
+from tidemill.data import branches, datasets
 
 FORMAT = 1
 TRIES = 20
@@ -84,8 +84,8 @@ class Policy:
 class Due:
     """Rows that are kept for longer than the policy says.
 
-    rows: of the newest version, with an event time before `before`. older_versions: how many earlier versions hold such
-    rows. held: the cases that forbid to remove them.
+    rows: different ones in the heads of branches, with an event time before `before`. older_versions: how many other
+    versions hold such rows. held: the cases that forbid to remove them.
     """
 
     dataset: str
@@ -97,7 +97,7 @@ class Due:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What was done about rows that were due. older_versions: earlier versions that still hold some of them."""
+    """What was done about rows that were due. older_versions: those that still hold some of them."""
 
     dataset: str
     rows: int
@@ -223,49 +223,59 @@ def due(ws: Workspace) -> list[Due]:
         if policy.keep_for is None:
             continue
         before = ws.now - policy.keep_for
-        newest, *older = datasets.log(ws, policy.dataset)
-        rows = _past(ws, newest, before)
-        holding = sum(1 for version in older if _past(ws, version, before))
-        if rows or holding:
-            found.append(Due(policy.dataset, rows, holding, before, tuple(held(ws, policy.dataset))))
+        heads = branches.branches(ws, policy.dataset)
+        rows = len(_keys(ws, heads.values(), before))
+        older = _holding(ws, policy.dataset, {each.id for each in heads.values()}, before)
+        if rows or older:
+            found.append(Due(policy.dataset, rows, older, before, tuple(held(ws, policy.dataset))))
     return found
 
 
 def apply_retention(ws: Workspace, *, erase: Erase | None = None) -> list[Applied]:
     """Remove what is due, but for datasets under a legal hold. Each dataset is a run "data.retention".
 
-    erase: removes the rows of these keys from every version, as erasure does; called once a dataset. Without it the
-    newest version goes on without them and earlier versions keep them: `older_versions` says how many do.
+    erase: removes the rows of these keys from every version, as erasure does; called once a dataset. Without it each
+    branch goes on without them and earlier versions keep them: `older_versions` says how many do.
     """
     done = []
     for each in due(ws):
         if each.held:
             done.append(Applied(each.dataset, each.rows, "held", each.older_versions))
             continue
-        versions = datasets.log(ws, each.dataset)
-        looked_at = versions if erase is not None else versions[:1]
-        keys = _keys(ws, looked_at, each.before)
-        params = {"before": iso(each.before), "how": "erased" if erase is not None else "deleted"}
-        inputs = [("rows", versions[0])]
-        with recorded(ws, "data.retention", each.dataset, inputs=inputs, params=params) as run:
+        heads = branches.branches(ws, each.dataset)
+        versions = list(heads.values()) if erase is None else datasets.log(ws, each.dataset)
+        keys = _keys(ws, versions, each.before)
+        params = {"before": iso(each.before), "how": "deleted" if erase is None else "erased"}
+        with recorded(ws, "data.retention", each.dataset, inputs=[("rows", heads["main"])], params=params) as run:
             if erase is not None:
                 erase(ws, each.dataset, keys)
                 done.append(Applied(each.dataset, len(keys), "erased", 0))
             else:
-                if keys:
-                    message = f"rows before {each.before:%Y-%m-%d} are past their time"
-                    datasets.delete(ws, each.dataset, keys, message=message)
-                left = each.older_versions + (1 if keys else 0)
+                _delete(ws, heads, each)
+                after = {head.id for head in branches.branches(ws, each.dataset).values()}
+                left = _holding(ws, each.dataset, after, each.before)
                 done.append(Applied(each.dataset, len(keys), "deleted", left))
             run.result({"rows": len(keys)})
     return done
 
 
-def _past(ws: Workspace, version: DatasetVersion, before: datetime) -> int:
-    if version.event_time is None:
-        return 0
-    rows = datasets.scan(ws, version, columns=[version.event_time], verify=False)
-    return int(rows.filter(pl.col(version.event_time) < before).select(pl.len()).collect().item())
+def _delete(ws: Workspace, heads: Mapping[str, DatasetVersion], due: Due) -> None:
+    message = f"rows before {due.before:%Y-%m-%d} are past their time"
+    for branch, head in heads.items():
+        keys = _keys(ws, [head], due.before)
+        if keys:
+            datasets.delete(ws, due.dataset, keys, message=message, branch=branch)
+
+
+def _holding(ws: Workspace, dataset: str, but: set[str], before: datetime) -> int:
+    """How many versions, but for these, hold rows with an event time before that moment."""
+    found = 0
+    for version in datasets.log(ws, dataset):
+        if version.id not in but and version.event_time is not None:
+            rows = datasets.scan(ws, version, columns=[version.event_time], verify=False)
+            past = rows.filter(pl.col(version.event_time) < before).select(pl.len())
+            found += bool(past.collect().item())
+    return found
 
 
 def _keys(ws: Workspace, versions: Iterable[DatasetVersion], before: datetime) -> list[Any]:
