@@ -116,9 +116,7 @@ def _erase(ws: Workspace, subject: str, wanted: Mapping[str, Sequence[str]], *, 
         if not dry_run:
             _write_private(note, json.dumps(known).encode())
     asked = [Asked(deployment, frozenset(keys), tuple(ids)) for deployment, keys, ids in known["asked"]]
-    erasure = Erasure(
-        **{key: tuple(each) if isinstance(each, list) else each for key, each in known["erasure"].items()}
-    )
+    erasure = _of_json(known["erasure"])
     if dry_run:
         return replace(erasure, dry_run=True)
     inputs = [("erased from", _version(ws, label)) for label in erasure.versions]
