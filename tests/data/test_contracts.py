@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 
 from tidemill.core.checks import between, condition, matches, not_null, one_of, references, unique, warn
 from tidemill.core.errors import BadInput, Conflict, NotFound, UnknownColumn, WrongFormat, WrongType
+from tidemill.core.tables import Tables
 from tidemill.core.types import Query
 from tidemill.core.workspace import Workspace, open_workspace
 from tidemill.data import contract as data
@@ -236,6 +239,22 @@ def test_rows_of_another_shape_go_into_the_same_quarantine(ws: Workspace) -> Non
     assert there["temp"].to_list() == ["1.5", "cold", '{"temp":[1]}']
     assert there["gone"].to_list() == [date(2013, 1, 1), None, None] or there["gone"].to_list()[0] == "2013-01-01"
     assert there["new"].to_list() == [None, [1, 2], [3]]
+
+
+def test_imports_of_two_machines_lose_no_row_of_the_quarantine(tmp_path: Path) -> None:
+    """Each workspace has locks of its own, as two machines have; the tables and the graph are the same."""
+    one = open_workspace(tmp_path / "w.mill")
+    other = replace(one, root=tmp_path / "other", tables=Tables(one.tables.root))
+    contracts.set_contract(one, "weather", Contract(checks=(matches("id", "^[a-z]$"),)))
+
+    def bad(ws: Workspace, n: int) -> None:
+        frame = pl.DataFrame({"id": [f"{n}"], f"extra{n % 4}": [n]})  # a new column at times: the table is written anew
+        contracts.sieve(ws, "weather", frame, key="id")
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(bad, [one, other] * 8, range(16)))
+    assert sorted(contracts.quarantined(one, "weather")["id"].cast(pl.Int64)) == list(range(16))
+    one.close()
 
 
 def test_unique_columns_are_compared_with_rows_that_are_there(ws: Workspace) -> None:

@@ -13,14 +13,14 @@ from typing import NamedTuple
 
 import polars as pl
 
-from tidemill.core.errors import BadInput
-from tidemill.core.ids import digest
-from tidemill.core.locks import locked
+from tidemill.core.errors import BadInput, Busy, Conflict
+from tidemill.core.locks import exclusive
 from tidemill.core.rowhash import row_words
 from tidemill.core.types import Pinned
 from tidemill.core.workspace import Workspace
 
 ID, REASONS, AT, CONTRACT, RUN = "__id", "__reasons", "__at", "__contract", "__run"
+TRIES = 20
 OWN = (ID, REASONS, AT, CONTRACT, RUN)
 
 
@@ -74,17 +74,28 @@ def put(ws: Workspace, name: str, rows: pl.DataFrame, reasons: pl.Series, *, con
         pl.lit(run).alias(RUN),
     ).unique(ID, keep="first", maintain_order=True)
     table = table_of(name)
-    with locked(ws.root / "locks" / f"{digest(table.encode())[:16]}.lock", what=f"the quarantine of dataset {name!r}"):
-        if not ws.tables.exists(table):
-            return ws.tables.create(table, made, exists="refuse")
-        there = ws.tables.frame(ws.tables.latest(table))
-        new = made.join(there.select(ID), on=ID, how="anti", maintain_order="left")
-        if new.height == 0:
-            return None
-        there, new = _alike(there, new)
-        if dict(there.schema) == ws.tables.schema(ws.tables.latest(table)):
-            return ws.tables.append(table, new.select(there.columns))
-        return ws.tables.replace(table, pl.concat([there, new], how="diagonal"))
+    with exclusive(ws, table, what=f"the quarantine of dataset {name!r}"):
+        for _ in range(TRIES):  # another machine's import does not see this one's lock
+            try:
+                return _added(ws, table, made)
+            except Conflict:
+                continue
+    raise Busy(f"the quarantine of dataset {name!r} was written by others {TRIES} times in a row; import again")
+
+
+def _added(ws: Workspace, table: str, made: pl.DataFrame) -> Pinned | None:
+    """One try on the newest version; Conflict where somebody else was first."""
+    if not ws.tables.exists(table):
+        return ws.tables.create(table, made, exists="refuse")
+    newest = ws.tables.latest(table)
+    there = ws.tables.frame(newest)
+    new = made.join(there.select(ID), on=ID, how="anti", maintain_order="left")
+    if new.height == 0:
+        return None
+    there, new = _alike(there, new)
+    if dict(there.schema) == ws.tables.schema(newest):
+        return ws.tables.append(table, new, parent=newest)
+    return ws.tables.write_stream(table, [pl.concat([there, new])], parent=newest, mode="replace")
 
 
 def rows_of(ws: Workspace, name: str) -> pl.DataFrame:
