@@ -13,8 +13,7 @@ from typing import Any, Literal
 import polars as pl
 
 from tidemill.core.errors import BadInput, EmptyInput, NotFound, nearest, require_columns
-from tidemill.core.ids import digest
-from tidemill.core.locks import locked
+from tidemill.core.locks import exclusive
 from tidemill.core.recording import Recorder, recorded
 from tidemill.core.rowhash import rows_digest
 from tidemill.core.schema import fitted, storable
@@ -263,7 +262,7 @@ def writing(ws: Workspace, name: str) -> Iterator[None]:
     """Hold the dataset for a write: others wait. Raises BadInput for a name that no table can have, Busy."""
     table = f"datasets/{name}"
     ws.tables.uri(table)  # a bad name stops here
-    with locked(ws.root / "locks" / f"{digest(table.encode())[:16]}.lock", what=f"dataset {name!r}"):
+    with exclusive(ws, table, what=f"dataset {name!r}"):
         yield
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 
 import sqlalchemy as sa
 
-from tidemill.core.errors import MissingExtra
+from tidemill.core.errors import Busy, MissingExtra
 from tidemill.core.graphs.migrate import ready
 from tidemill.core.graphs.sql import SqlGraph, readable_errors
 
 WAIT_S = 30.0
+LOCK_NOT_AVAILABLE = "55P03"
 CHAIN_LOCK = 0x71DE_0001  # one number for the chain of a database
 
 
@@ -43,7 +45,33 @@ def _free(engine: sa.Engine) -> None:
         link.exec_driver_sql("RESET lock_timeout")
 
 
-def open_graph(url: str) -> SqlGraph:
+class PostgresGraph(SqlGraph):
+    """A graph whose database also orders writers on several machines (see tidemill.core.locks)."""
+
+    @contextmanager
+    def exclusive(self, name: str, *, what: str, wait_s: float) -> Iterator[None]:
+        """Hold the name for the body: an advisory lock, which goes with the connection when the process is killed."""
+        number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)
+        with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as link:
+            try:
+                link.exec_driver_sql(f"SET lock_timeout = {int(wait_s * 1000)}")
+                link.exec_driver_sql(f"SELECT pg_advisory_lock({number})")
+            except sa.exc.OperationalError as error:
+                link.invalidate()
+                if getattr(error.orig, "sqlstate", None) == LOCK_NOT_AVAILABLE:
+                    raise Busy(f"{what} is locked by another machine for {wait_s:g} s; try again later") from error
+                raise
+            try:
+                yield
+            finally:
+                try:
+                    link.exec_driver_sql(f"SELECT pg_advisory_unlock({number})")
+                    link.exec_driver_sql("RESET lock_timeout")
+                except sa.exc.DBAPIError:
+                    link.invalidate()  # a connection that ends lets go of its locks
+
+
+def open_graph(url: str) -> PostgresGraph:
     """The graph in the PostgreSQL database `url` (postgresql://user@host/name), made and migrated where needed.
 
     Raises MissingExtra without psycopg, ServerFailed where no server answers, WrongFormat for a newer schema.
@@ -60,4 +88,4 @@ def open_graph(url: str) -> SqlGraph:
     except BaseException:
         engine.dispose()
         raise
-    return SqlGraph(engine, _writing, _reading, free=_free, wait_s=WAIT_S)
+    return PostgresGraph(engine, _writing, _reading, free=_free, wait_s=WAIT_S)
