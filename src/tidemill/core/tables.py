@@ -29,6 +29,7 @@ from tidemill.core.errors import (
 from tidemill.core.schema import fitted, storable
 from tidemill.core.table_files import FULL, Files, reading, unreadable
 from tidemill.core.table_marks import counted, marked, moved, properties, require_rows, zoneless
+from tidemill.core.table_packing import packing
 from tidemill.core.types import Pinned
 
 if TYPE_CHECKING:
@@ -89,10 +90,18 @@ class Tables:
             self._schemas[pinned] = dict(self.scan(pinned, verify=False).collect_schema())
         return self._schemas[pinned]
 
-    def create(self, name: str, frame: pl.DataFrame, *, exists: Literal["append", "refuse"] = "append") -> Pinned:
+    def create(
+        self,
+        name: str,
+        frame: pl.DataFrame,
+        *,
+        exists: Literal["append", "refuse"] = "append",
+        packed: str | None = None,
+    ) -> Pinned:
         """Make a table of these rows.
 
-        exists: one that is there already (somebody raced us) gets the rows appended, or makes a Conflict.
+        exists: one that is there already (somebody raced us) gets the rows appended, or makes a Conflict. packed: write
+        the rows in order of this column, its values as differences, everything smaller and a little slower.
         """
         from deltalake.exceptions import DeltaError, TableNotFoundError
 
@@ -101,19 +110,22 @@ class Tables:
         try:
             if not self.exists(name):
                 pinned = counted(name, 0, made)
-                self._write(name, made, pinned, mode="error")
+                self._write(name, made, pinned, mode="error", packed=packed)
                 return pinned
         except (DeltaError, TableNotFoundError):
             if not self.exists(name):
                 raise
         if exists == "refuse":
             raise Conflict(f"table {name} is there already; append to it")
-        return self.append(name, frame)
+        return self.append(name, frame, packed=packed)
 
-    def append(self, name: str, frame: pl.DataFrame, *, parent: Pinned | None = None) -> Pinned:
+    def append(
+        self, name: str, frame: pl.DataFrame, *, parent: Pinned | None = None, packed: str | None = None
+    ) -> Pinned:
         """Append rows in one commit; the schema must be the table's.
 
         parent: the version that must be the newest one; Conflict when it is not. None appends to whatever is newest.
+        packed: as for `create`.
         """
         from tidemill.core.rowhash import add, as_text, rows_digest
 
@@ -131,7 +143,7 @@ class Tables:
             made = fitted(frame, schema, table=f"table {name}", where=f"the rows for table {name}")
             digest = as_text(add(int(before.digest, 16), rows_digest(made)))
             done = Pinned(name, before.version + 1, before.rows + made.height, digest)
-            self._write(table, made, done, mode="append")
+            self._write(table, made, done, mode="append", packed=packed)
             if table.version() == done.version:  # the writer moves the table that it was given on to what it wrote
                 self._known[name, done.version] = done
                 self._schemas[done] = schema
@@ -247,10 +259,13 @@ class Tables:
 
         return self._retried(pinned.table, commit)
 
-    def replace(self, name: str, frame: pl.DataFrame) -> Pinned:
-        """The whole table anew, with a new schema where it differs; older versions stay readable."""
+    def replace(self, name: str, frame: pl.DataFrame, *, packed: str | None = None) -> Pinned:
+        """The whole table anew, with a new schema where it differs; older versions stay readable.
+
+        packed: as for `create`.
+        """
         made = storable(frame, where=f"the rows for table {name}")
-        return self._retried(name, lambda: self._overwrite(name, self._open(name), made))
+        return self._retried(name, lambda: self._overwrite(name, self._open(name), made, packed=packed))
 
     def update(self, name: str, frame: pl.DataFrame, *, key: str) -> Pinned:
         """Replace the rows that have the keys of `frame` by those rows; keys that are not there are added."""
@@ -381,9 +396,9 @@ class Tables:
 
         return self._retried(name, commit)
 
-    def _overwrite(self, name: str, table: DeltaTable, frame: pl.DataFrame) -> Pinned:
+    def _overwrite(self, name: str, table: DeltaTable, frame: pl.DataFrame, *, packed: str | None = None) -> Pinned:
         pinned = counted(name, table.version() + 1, frame)
-        self._write(table, frame, pinned, mode="overwrite")
+        self._write(table, frame, pinned, mode="overwrite", packed=packed)
         return pinned
 
     def _keep(self, pinned: Pinned, table: DeltaTable) -> None:
@@ -411,15 +426,27 @@ class Tables:
         except TableNotFoundError:
             raise NotFound(f"no table {name!r} in {self.root}; add rows to it first") from None
 
-    def _write(self, table: DeltaTable | str, frame: pl.DataFrame, pinned: Pinned, *, mode: Any) -> None:
+    def _write(
+        self, table: DeltaTable | str, frame: pl.DataFrame, pinned: Pinned, *, mode: Any, packed: str | None = None
+    ) -> None:
         from deltalake import write_deltalake
         from deltalake.exceptions import CommitFailedError, DeltaError
 
         target = self.uri(table) if isinstance(table, str) else table
         marks = properties(pinned)
+        how: Any = None if packed is None else packing(frame, packed)  # Any: the stubs leave the default, None, out
+        if packed is not None:
+            frame = frame.sort(packed)
         try:
             if mode == "overwrite":
-                write_deltalake(target, frame, mode=mode, schema_mode="overwrite", commit_properties=marks)
+                write_deltalake(
+                    target,
+                    frame,
+                    mode=mode,
+                    schema_mode="overwrite",
+                    commit_properties=marks,
+                    writer_properties=how,
+                )
             else:
                 kept = FOREVER if mode == "error" else None
                 options = self._options() if isinstance(table, str) else None
@@ -430,6 +457,7 @@ class Tables:
                     configuration=kept,
                     commit_properties=marks,
                     storage_options=options,
+                    writer_properties=how,
                 )
         except CommitFailedError:
             raise

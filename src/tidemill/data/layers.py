@@ -249,14 +249,21 @@ def merged(tables: Tables, held: Content) -> Content:
     return created(tables, held.base.table, rows, key=held.key, ordered=held.ordered)
 
 
-def written(tables: Tables, table: str, frame: pl.DataFrame, parent: Pinned | None) -> Pinned:
-    """The rows after those of `parent`, or alone. What is newer than `parent` was never recorded, or is a branch's."""
+def written(
+    tables: Tables, table: str, frame: pl.DataFrame, parent: Pinned | None, *, packed: str | None = None
+) -> Pinned:
+    """The rows after those of `parent`, or alone. What is newer than `parent` was never recorded, or is a branch's.
+
+    packed: see `Tables.create`.
+    """
     if parent is None:
-        return tables.replace(table, frame) if tables.exists(table) else tables.create(table, frame, exists="refuse")
+        if tables.exists(table):
+            return tables.replace(table, frame, packed=packed)
+        return tables.create(table, frame, exists="refuse", packed=packed)
     try:
-        return tables.append(table, frame, parent=parent)
+        return tables.append(table, frame, parent=parent, packed=packed)
     except Conflict:
-        return tables.append(table, frame, parent=tables.restore(parent))
+        return tables.append(table, frame, parent=tables.restore(parent), packed=packed)
 
 
 def _due(tables: Tables, held: Content, change: Change) -> bool:
@@ -361,7 +368,8 @@ def _laid(tables: Tables, held: Content, kind: Literal["over", "gone"], frame: p
     name = held.base.table.removeprefix("datasets/")
     table = f"layers/{name}/{kind}-{json_digest(kinds)[:12]}"
     before = next((layer for layer in held.layers if layer.pinned.table == table), None)
-    pinned = written(tables, table, _dated(frame, number), None if before is None else before.pinned)
+    parent = None if before is None else before.pinned
+    pinned = written(tables, table, _dated(frame, number), parent, packed=held.key)
     if before is None:
         return replace(held, layers=(*held.layers, Layer(kind, pinned, columns, 1)))
     after = replace(before, pinned=pinned, writes=before.writes + 1)
