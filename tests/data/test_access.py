@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import stat
 from collections.abc import Iterator
 from datetime import date
@@ -120,6 +121,17 @@ def test_a_purpose_that_is_not_allowed_reads_nothing(ws: Workspace, version: Dat
     with pytest.raises(Refused):
         access.scan(ws, version, actor="bob", purpose="marketing")
     assert [event.kind for event in ws.graph.events("read/people")] == ["refused"]
+
+
+def test_columns_come_in_the_order_of_the_table(ws: Workspace, version: DatasetVersion) -> None:
+    again = datasets.get(ws, "people")  # as the graph has it: its record keeps names in order of the alphabet
+    assert access.scan(ws, again).collect().columns == PEOPLE.columns
+    assert access.scan(ws, again, columns=["plan", "born"]).collect().columns == ["plan", "born"]
+
+
+def test_a_pseudonym_is_keyed_blake2b() -> None:
+    made = hashlib.blake2b(b"ada@example.org", key=b"k" * 32, digest_size=8).hexdigest()
+    assert access.pseudonym(b"k" * 32, "ada@example.org") == f"p_{made}"
 
 
 def test_only_the_columns_asked_for_are_read(ws: Workspace, version: DatasetVersion) -> None:

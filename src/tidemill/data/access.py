@@ -8,7 +8,7 @@ Roles are events of subject "role/<actor>". "pii" sees personal data of all data
 
 from __future__ import annotations
 
-import hmac
+import hashlib
 import os
 import re
 import secrets
@@ -113,7 +113,7 @@ def scan(
         "at": iso(ws.now),
     }
     ws.graph.record(f"read/{version.name}", "read", body, actor=who)
-    rows = datasets.scan(ws, version, columns=wanted)
+    rows = datasets.scan(ws, version, columns=None if columns is None else wanted)
     return masked(ws, rows, hidden) if hidden else rows
 
 
@@ -135,12 +135,12 @@ def masked(ws: Workspace, rows: pl.LazyFrame, hidden: Mapping[str, Iterable[str]
 
 
 def pseudonym(key: bytes, text: str) -> str:
-    """A pseudonym of the text: 16 hexadecimal digits of HMAC-SHA-256 (RFC 2104), behind "p_".
+    """A pseudonym of the text: 16 hexadecimal digits of keyed BLAKE2b (RFC 7693, section 2.9), behind "p_".
 
     Who has the key can test a guess, so it stays in keys/; 64 bits: among ten million values a chance of 3 in a million
     that any two share one.
     """
-    return f"p_{hmac.digest(key, text.encode(), 'sha256').hex()[:16]}"
+    return _texts(key)(text)
 
 
 def pseudonym_key(ws: Workspace) -> bytes:
@@ -164,16 +164,34 @@ def _mask(column: str, kind: pl.DataType, joinable: bool, key: bytes) -> pl.Expr
     value = pl.col(column)
     textual = kind == pl.String or isinstance(kind, pl.Categorical | pl.Enum)
     if textual and joinable:
-        return _mapped(value.cast(pl.String), lambda text: pseudonym(key, text), pl.String()).alias(column)
+        return _mapped(value.cast(pl.String), _texts(key), pl.String()).alias(column)
     if textual:
         return pl.when(value.is_not_null()).then(pl.lit(MASK)).otherwise(None).alias(column)
     if kind.is_integer() and joinable:
-        return _mapped(value, lambda number: _other_number(key, number), pl.Int64()).alias(column)
+        return _mapped(value, _numbers(key), pl.Int64()).alias(column)
     return pl.lit(None, dtype=kind).alias(column)
 
 
-def _other_number(key: bytes, number: int) -> int:
-    return int.from_bytes(hmac.digest(key, str(number).encode(), "sha256")[:8], "big") >> 1
+def _texts(key: bytes) -> Callable[[str], str]:
+    begun = hashlib.blake2b(key=key, digest_size=8)
+
+    def of(text: str) -> str:
+        one = begun.copy()  # with the key taken in: 0.6 us a value, HMAC-SHA-256 takes 3
+        one.update(text.encode())
+        return f"p_{one.hexdigest()}"
+
+    return of
+
+
+def _numbers(key: bytes) -> Callable[[int], int]:
+    begun = hashlib.blake2b(key=key, digest_size=8)
+
+    def of(number: int) -> int:
+        one = begun.copy()
+        one.update(str(number).encode())
+        return int.from_bytes(one.digest(), "big") >> 1
+
+    return of
 
 
 def _mapped(value: pl.Expr, make: Callable[[str], str] | Callable[[int], int], kind: pl.DataType) -> pl.Expr:

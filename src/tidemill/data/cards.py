@@ -40,7 +40,7 @@ def card(ws: Workspace, version: DatasetVersion) -> str:
         "## Facts",
         _bullets(_facts(version, known)),
         "## Columns",
-        _columns(version, tags, profile),
+        _columns(ws, version, tags, profile),
         "## Where it came from",
         _bullets(_sources(ws, version)),
         "## Checks",
@@ -83,11 +83,11 @@ def _facts(version: DatasetVersion, known: Governance) -> list[str]:
     return lines
 
 
-def _columns(version: DatasetVersion, tags: Facts, profile: Facts | None) -> str:
+def _columns(ws: Workspace, version: DatasetVersion, tags: Facts, profile: Facts | None) -> str:
     head = ["column", "type", "tags", "missing", "distinct"] if profile else ["column", "type", "tags"]
     rows = []
-    for column, kind in version.columns.items():
-        cells = [f"`{column}`", kind, ", ".join(tags.get(column, {}).get("tags", [])) or "–"]
+    for column, kind in datasets.scan(ws, version, verify=False).collect_schema().items():  # in the table's order
+        cells = [f"`{column}`", str(kind), ", ".join(tags.get(column, {}).get("tags", [])) or "–"]
         if profile:
             facts = profile["columns"].get(column, {})
             missing, distinct = facts.get("missing_share"), facts.get("distinct")
