@@ -143,6 +143,21 @@ def test_a_contract_names_columns_that_the_dataset_has(ws: Workspace) -> None:
         contracts.set_contract(ws, "weather", Contract(checks=(not_null("tmp"),)))
 
 
+def test_a_rule_that_is_not_for_its_column_is_refused_when_it_is_set(ws: Workspace) -> None:
+    datasets.add(ws, "weather", rows(("a", 1.0)), key="id")
+    with pytest.raises(WrongType, match=r"column 'temp' is Float64; matches\('x',\) is not for it"):
+        contracts.set_contract(ws, "weather", Contract(checks=(matches("temp", "x"),)))
+    with pytest.raises(WrongType, match="column 'temp' of dataset 'weather' is Float64; how fresh rows are is told by"):
+        contracts.set_contract(ws, "weather", Contract(freshness=Freshness("temp", 60)))
+    assert contracts.get(ws, "weather") is None
+
+
+def test_freshness_of_a_column_without_times_stops_an_import(ws: Workspace) -> None:
+    contracts.set_contract(ws, "weather", Contract(freshness=Freshness("temp", 60)))
+    with pytest.raises(WrongType, match="column 'temp' of the rows for dataset 'weather' is Float64; how fresh"):
+        contracts.sieve(ws, "weather", rows(("a", 1.0)), key="id")
+
+
 # ------------------------------------------------------------------------------------------------------ the sieve
 
 
@@ -470,11 +485,11 @@ def test_all_rows_that_fail_a_rule_are_named_on_request(ws: Workspace) -> None:
 def test_a_suggested_contract_is_kept_by_its_version(ws: Workspace) -> None:
     frame = pl.DataFrame(
         {
-            "id": range(100),
-            "temp": [n / 3 for n in range(99)] + [None],
-            "carrier": ["AA", "UA"] * 50,
-            "tail": [f"N{n}" for n in range(100)],
-            "at": [datetime(2013, 1, 1, tzinfo=UTC)] * 100,
+            "id": range(200),
+            "temp": [n / 6 for n in range(199)] + [None],
+            "carrier": [f"{n % 20:02d}" for n in range(200)],
+            "tail": [f"N{n}" for n in range(200)],
+            "at": [datetime(2013, 1, 1, tzinfo=UTC)] * 200,
         }
     )
     version = datasets.add(ws, "flights", frame, key="id", event_time="at")
@@ -484,7 +499,7 @@ def test_a_suggested_contract_is_kept_by_its_version(ws: Workspace) -> None:
         *(not_null(column) for column in ("id", "carrier", "tail", "at")),
         unique("id"),
         unique("tail"),
-        one_of("carrier", "AA", "UA"),
+        one_of("carrier", *(f"{n:02d}" for n in range(20))),
         warn(between("temp", 0, 33)),
     }
     contracts.set_contract(ws, "flights", found)

@@ -35,7 +35,7 @@ def ws(tmp_path: Path) -> Iterator[Workspace]:
 
 def common(values: list[Any]) -> list[dict[str, Any]]:
     counted = sorted(Counter(values).items(), key=lambda each: (-each[1], each[0]))
-    return [{"value": value, "rows": rows} for value, rows in counted[:10]]
+    return [{"value": value, "rows": rows} for value, rows in counted[:20]]
 
 
 @given(numbers)

@@ -23,7 +23,7 @@ from tidemill.data import contract as data
 from tidemill.data import datasets, profiles, quarantine
 from tidemill.data.contract import Contract, Freshness
 from tidemill.data.quarantine import Quarantined
-from tidemill.data.sieve import Sieve, fresh, lookup_in, newest, sifting, typed_as
+from tidemill.data.sieve import Sieve, fresh, lookup_in, newest, require_time, sifting, typed_as
 
 __all__ = [
     "Contract",
@@ -46,7 +46,7 @@ __all__ = [
     "suggest",
 ]
 FORMAT = 1
-FEW = 20  # distinct texts that make a column look like one of categories
+FEW = profiles.TOP  # distinct texts that make a column look like one of categories: all of them are in the profile
 ROWS_A_CATEGORY = 10
 DIGITS = 2
 KEPT_PARSED = 256
@@ -92,14 +92,16 @@ class Report:
 def set_contract(ws: Workspace, name: str, contract: Contract, *, expect: int | None = None) -> Contract:
     """Set the dataset's contract: each later import must keep it. The same one again changes nothing.
 
-    The dataset may not exist yet; where it does, it must have the columns (UnknownColumn). Rows that are there are not
-    judged: `evaluate` does that. expect: the seq of the contract that it replaces (0 for none), else Conflict.
+    The dataset may not exist yet; where it does, it must have the columns (UnknownColumn), of types that the checks are
+    for (WrongType). Rows that are there are not judged: `evaluate` does that. expect: the seq of the contract that it
+    replaces (0 for none), else Conflict.
     """
     contract = data.checked(contract)
     columns = contract.columns  # parses the conditions
     version = datasets.find(ws, name)
     if version is not None:
         require_columns(columns, version.columns, where=f"dataset {name!r}")
+        _try_out(ws, version, contract)
     ws.tables.uri(quarantine.table_of(name))  # a bad name stops here
     last = _event(ws, name)
     body = data.to_json(contract)
@@ -271,6 +273,16 @@ def discard(ws: Workspace, name: str, keys: Sequence[Any], *, reason: str) -> in
     quarantine.take_out(ws, name, ids)
     _note(ws, name, "discarded", {"ids": ids, "reason": reason})
     return len(ids)
+
+
+def _try_out(ws: Workspace, version: DatasetVersion, contract: Contract) -> None:
+    """Apply the checks to no rows, in the contract's types: what cannot be applied is told when it is set."""
+    none = datasets.scan(ws, version, verify=False).head(0).collect()
+    kinds = {column: data.dtype(kind) for column, kind in contract.types.items()}
+    typed = none.with_columns(pl.Series(column, [], kind) for column, kind in kinds.items() if kind is not None)
+    core_checks.masks(typed, [check for check in contract.checks if check.kind != "references"])
+    if contract.freshness is not None:
+        require_time(typed, contract.freshness.column, where=f"dataset {version.name!r}")
 
 
 def _event(ws: Workspace, name: str) -> Event | None:

@@ -30,7 +30,7 @@ FORMAT = 1
 KIND = "profile-report"
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 BINS = 20
-TOP = 10
+TOP = 20
 TEXT = 200  # letters of a common value that are shown
 AT_ONCE = 1 << 28  # bytes of columns read together
 EPOCH = datetime(1970, 1, 1)
@@ -86,7 +86,7 @@ def profile(frame: pl.LazyFrame | pl.DataFrame) -> Facts:
         time     min, max, quantiles, histogram, top; ISO 8601 text, days of dates
         text     min_letters, max_letters, mean_letters, empty, top
         boolean  true, false, top
-    histogram: {"edges": n + 1 numbers or times, "counts": n}; 20 bins of equal width, the last one closed. top: the 10
+    histogram: {"edges": n + 1 numbers or times, "counts": n}; 20 bins of equal width, the last one closed. top: the 20
     most common values, [{"value", "rows"}], the smaller value first where two are as common; NaN and infinities are
     counted and left out of all other figures.
     """
@@ -192,7 +192,7 @@ def _ordered(ordered: Numbers, shown: Any) -> Facts:
 
 
 def _largest(lengths: Numbers) -> list[int]:
-    """The places of the ten largest, the earlier first where two are as large."""
+    """The places of the twenty largest, the earlier first where two are as large."""
     if len(lengths) <= TOP:
         candidates = np.arange(len(lengths))
     else:
@@ -255,7 +255,7 @@ def _common(values: pl.Series) -> tuple[int, list[tuple[str, int]]]:
     order = np.sort(hashes)
     starts = np.flatnonzero(np.concatenate([[True], order[1:] != order[:-1]]))
     lengths = np.diff(starts, append=len(order))
-    if lengths.max() == 1:  # all differ: the ten smallest texts are the most common ones
+    if lengths.max() == 1:  # all differ: the smallest texts are the most common ones
         return len(starts), [(value, 1) for value in values.bottom_k(TOP).sort().to_list()]
     if len(starts) <= len(values) // 4:
         counted = values.alias("value").value_counts(name="rows")

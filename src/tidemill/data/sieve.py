@@ -92,6 +92,8 @@ class Sieve:
         assert self.contract is not None
         require_columns(self.contract.columns, frame.columns, where=f"the rows for dataset {self.name!r}")
         typed, wrong = typed_as(frame, self.contract, where=f"the rows for dataset {self.name!r}")
+        if self.contract.freshness is not None:
+            require_time(typed, self.contract.freshness.column, where=f"the rows for dataset {self.name!r}")
         checks = self.contract.checks
         masks = core_checks.masks(typed, checks, lookup=lambda dataset, column: self._values(dataset, column, typed))
         verdicts = [*wrong]
@@ -300,8 +302,17 @@ def distinct(ws: Workspace, version: DatasetVersion, column: str) -> pl.Series:
 
 def newest(ws: Workspace, version: DatasetVersion, column: str) -> datetime | date | None:
     """The latest time in that column of a version."""
-    found = datasets.scan(ws, version, columns=[column], verify=False).select(pl.col(column).max()).collect().item()
+    last = datasets.scan(ws, version, columns=[column], verify=False).select(pl.col(column).max()).collect()
+    require_time(last, column, where=f"dataset {version.name!r}")
+    found = last.item()
     return found if isinstance(found, date) else None
+
+
+def require_time(frame: pl.DataFrame, column: str, *, where: str) -> None:
+    """Raise WrongType for a column that holds no dates or times: nothing in it is fresh."""
+    kind = frame.schema[column]
+    if kind != pl.Date and not isinstance(kind, pl.Datetime):
+        raise WrongType(f"column {column!r} of {where} is {kind}; how fresh rows are is told by dates or times")
 
 
 def fresh(ws: Workspace, rule: Freshness, last: datetime | date | None, *, where: str) -> str | None:
