@@ -119,9 +119,23 @@ def _text_words(text: pl.Series) -> Words:
         known = {value: _text_word(value) for value in set(values)}
         return np.fromiter((known[value] for value in values), np.uint64, len(values))
     distinct = text.unique()
-    hashed = np.fromiter((_text_word(value) for value in distinct), np.uint64, len(distinct))
-    words: Words = hashed[_places(text, distinct)]
+    if len(distinct) > len(text) // 2:  # mostly different, as keys are: looking for equal ones costs more than it saves
+        return _hashed(text)
+    words: Words = _hashed(distinct)[_places(text, distinct)]
     return words
+
+
+def _hashed(text: pl.Series) -> Words:
+    """`_text_word` of each value, in half the time: one array of bytes instead of a number a value."""
+    import polars as pl
+
+    blake, null = hashlib.blake2b, NULL.to_bytes(8, "little")
+    values = text.cast(pl.Binary).to_list()
+    if text.null_count():
+        hashed = b"".join([null if each is None else blake(each, digest_size=8).digest() for each in values])
+    else:
+        hashed = b"".join([blake(each, digest_size=8).digest() for each in values])
+    return np.frombuffer(hashed, "<u8").astype(np.uint64, copy=False)
 
 
 def _as_strings(column: pl.Series) -> pl.Series:

@@ -220,13 +220,20 @@ def applied(tables: Tables, held: Content, change: Change, old: pl.DataFrame | N
 
 
 def touched(tables: Tables, held: Content, change: Change, *, where: str) -> pl.DataFrame | None:
-    """The rows that a change changes or removes, as they are; BadInput names keys that are not there."""
+    """The rows that a change changes or removes, as they are; BadInput names keys that are not there.
+
+    Only their keys where the change adds a column: then the digest is taken of all rows anyway.
+    """
     changed = None if change.changed is None else change.changed[held.key]
     asked = [each.alias(held.key) for each in (change.removed, changed) if each is not None]
     if not asked:
         return None
     wanted = pl.concat(asked).to_frame()
-    old = scan(tables, held, verify=False, order=True).join(wanted.lazy(), on=held.key, how="semi").collect()
+    columns = None
+    if change.changed is not None and set(change.changed.columns).difference(schema(tables, held)):
+        columns = [held.key]
+    rows = scan(tables, held, columns=columns, verify=False, order=True)
+    old = rows.join(wanted.lazy(), on=held.key, how="semi").collect()
     unknown = wanted.join(old, on=held.key, how="anti", maintain_order="left")[held.key]
     if len(unknown):
         shown = ", ".join(map(str, unknown.head(SHOWN)))
