@@ -451,10 +451,10 @@ def test_a_version_is_judged_by_a_run_with_a_report(ws: Workspace) -> None:
 def test_a_warning_alone_does_not_make_a_version_bad(ws: Workspace) -> None:
     version = datasets.add(ws, "weather", rows(("a", 99.0)), key="id")
     contracts.set_contract(
-        ws, "weather", Contract({"temp": "String"}, (warn(between("temp", 0, 1)), condition("temp < 100")))
+        ws, "weather", Contract({"temp": "Float32"}, (warn(between("temp", 0, 1)), condition("temp < 100")))
     )
     assert [each.rule for each in contracts.evaluate(ws, version).failed] == [
-        "temp: type String",
+        "temp: type Float32",
         "temp: between [0, 1]",
     ]
     contracts.set_contract(ws, "weather", Contract(checks=(warn(between("temp", 0, 1)),)))
