@@ -19,7 +19,7 @@ import tidemill as tm
 from tidemill.core.recording import recorded
 from tidemill.core.types import DatasetVersion
 from tidemill.core.workspace import Workspace
-from tidemill.data import datasets, files, profiles, quarantine
+from tidemill.data import datasets, features, files, online, profiles, quarantine, views
 from tidemill.improve.registering import register_fitted
 from tidemill.prepare import cleaning, labels
 from tidemill.serve import deploy
@@ -30,7 +30,7 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 EMAIL, NAME, TOWN, KEY = "ada@example.org", "Ada Lovelace-Byron", "Ockham Park", "cust-0007"
 SPEND, AGE = 123456.75, 97.25
 TERMS = (EMAIL, NAME, TOWN, KEY, "portrait of the countess")
-COLUMNS = {"customers": ["email"], "orders": ["email"], "scans": ["patient"]}
+COLUMNS = {"customers": ["email"], "orders": ["email"], "scans": ["patient"], "visits": ["email"]}
 
 
 def customers(first: int, rows: int) -> pl.DataFrame:
@@ -94,6 +94,7 @@ def build(root: Path) -> Workspace:
     ws.graph.record("note/1", "told", {"by": EMAIL, "text": f'she said "{NAME}" twice'}, key=f"note/{EMAIL}")
     _serve(ws, second, rows)
     _files(ws, root)
+    _online(ws)
     (ws.root / "logs").mkdir(exist_ok=True)
     (ws.root / "logs" / "old.log").write_text(f"POST /predict by {EMAIL}\nGET /health\n")
     (ws.root / "objects" / ".drafts").mkdir(exist_ok=True)
@@ -126,6 +127,18 @@ def _serve(ws: Workspace, version: DatasetVersion, rows: pl.DataFrame) -> None:
         served.stop()
     known = pl.Series([START] * 20)
     truth.add_truth(ws, "churn", pl.DataFrame({"row_key": rows["id"][:20], "value": [1.0] * 20, "known_time": known}))
+
+
+def _online(ws: Workspace) -> None:
+    seen = pl.DataFrame({"visit": [1, 2, 3], "email": [EMAIL, "user1@example.com", EMAIL], "page": ["/a", "/b", NAME]})
+    seen = seen.with_columns(pl.lit(START).alias("at"))
+    datasets.add(ws, "visits", seen, key="visit", event_time="at", known_time="at")
+    by_mail = views.source("visits", by="email", columns=["page"])
+    by_id = views.source("customers", by="id", columns=["town", "spend"])
+    for name, source in (("pages", by_mail), ("spending", by_id)):
+        view = views.View(name, (source,))
+        features.define(ws, view)
+        online.materialize(ws, view)
 
 
 def _files(ws: Workspace, root: Path) -> None:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
+from datetime import timedelta
 from pathlib import Path
 
 import polars as pl
 import pytest
-from erased_world import COLUMNS, EMAIL, KEY, NAME, TERMS, build, customers, holders
+from erased_world import COLUMNS, EMAIL, KEY, NAME, START, TERMS, build, customers, holders
 from polars.testing import assert_frame_equal
 
 import tidemill as tm
 from tidemill.core.errors import BadInput, NotFound, Refused, UnknownColumn
 from tidemill.core.types import Artifact, Query, Run
 from tidemill.core.workspace import Workspace
-from tidemill.data import datasets, files, policies, profiles, quarantine
+from tidemill.data import datasets, files, online, policies, profiles, quarantine
 from tidemill.improve import erasing
 from tidemill.prepare import labels
 from tidemill.serve import packages, registry
@@ -50,8 +51,16 @@ def theirs() -> pl.Expr:
 
 
 def test_nothing_of_the_person_is_left_in_any_file(ws: Workspace) -> None:
-    before = {place.partition(":")[2].strip() for place in holders(ws.root)}
-    assert before >= {*TERMS, "a number"} - {"portrait of the countess"}
+    before = holders(ws.root)
+    assert {place.partition(":")[2].strip() for place in before} == {*TERMS, "a number"}
+    assert {place.partition("/")[0].partition(":")[0] for place in before} >= {
+        "graph.db",
+        "logs",
+        "objects",
+        "online",
+        "predictions",
+        "tables",
+    }
     done = erasing.erase(ws, EMAIL, columns=COLUMNS)
     assert holders(ws.root) == []
     assert done.left == ()
@@ -143,15 +152,29 @@ def test_statistics_are_made_anew_from_the_rows_that_are_left(ws: Workspace) -> 
     assert quarantine.rows_of(ws, "customers")["id"].to_list() == ["cust-0008-bad"]
 
 
+def test_online_stores_forget_the_person_and_can_be_filled_again(ws: Workspace) -> None:
+    at = START + timedelta(days=30)
+    asked = [{"email": EMAIL}, {"email": "user1@example.com"}]
+    assert [each["page"] for each in online.lookup(ws, "pages", asked, at=at)] == [NAME, "/b"]
+    erasing.erase(ws, EMAIL, columns=COLUMNS)
+    assert [each["page"] for each in online.lookup(ws, "pages", asked, at=at)] == [None, "/b"]
+    ids = [{"id": KEY}, {"id": "cust-0008"}]
+    found = online.lookup(ws, "spending", ids, at=at)
+    online.materialize(ws, "spending")
+    assert online.lookup(ws, "spending", ids, at=at) == found
+    assert found[0] == {"town": None, "spend": None}
+    assert found[1]["town"] == "Bath"
+
+
 def test_the_erasure_is_recorded_and_names_nobody(ws: Workspace) -> None:
     done = erasing.erase(ws, EMAIL, columns=COLUMNS)
     (run,) = ws.graph.find(Query("run", kind="data.erase"))
     assert isinstance(run, Run)
     assert run.params == {"subject": done.subject}
-    assert run.metrics["rows"] == 2 + 2 + 2
+    assert run.metrics["rows"] == 2 + 2 + 2 + 2
     assert run.status == "done"
     assert done.subject == erasing.keyed_hash(ws, EMAIL) != erasing.keyed_hash(ws, NAME)
-    assert dict(done.rows) == {"customers": 2, "orders": 2, "scans": 2}
+    assert dict(done.rows) == {"customers": 2, "orders": 2, "scans": 2, "visits": 2}
     assert json.loads(json.dumps(done.as_json()))["format"] == 1
     kinds = {event.kind for event in ws.graph.events()}
     assert {"run.erased", "artifact.erased", "event.erased", "amended.table", "amended.blob"} <= kinds
@@ -175,7 +198,7 @@ def test_erasing_again_finds_nobody(ws: Workspace) -> None:
     erasing.erase(ws, EMAIL, columns=COLUMNS)
     again = erasing.erase(ws, EMAIL, columns=COLUMNS)
     assert (dict(again.rows), again.versions, again.predictions, again.records) == (
-        {"customers": 0, "orders": 0, "scans": 0},
+        {"customers": 0, "orders": 0, "scans": 0, "visits": 0},
         (),
         0,
         0,

@@ -15,8 +15,6 @@ import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +26,7 @@ from tidemill.core.recording import recorded
 from tidemill.core.stores.folder import FolderStore
 from tidemill.core.types import Artifact, Query
 from tidemill.core.workspace import Workspace
-from tidemill.data import datasets, files, governance, policies
+from tidemill.data import datasets, files, governance, online, policies
 from tidemill.improve import blob_erasing, doomed, log_erasing, record_erasing
 from tidemill.improve.doomed import Doomed
 from tidemill.improve.log_erasing import Asked
@@ -254,16 +252,15 @@ def _version(ws: Workspace, label: str) -> Artifact:
 
 
 def _forget_online(ws: Workspace, found: Doomed) -> None:
-    """The person's entities in the online stores, by every column that names them or their rows."""
-    if find_spec("tidemill.data.online") is None:
-        return
-    values: dict[str, list[str]] = {}
-    for taken in found.datasets.values():
+    """The person's entities in the online stores: by the columns that name people, and by the rows' ids."""
+    people: dict[str, list[str]] = {}
+    rows: dict[str, list[Any]] = {}
+    for dataset, taken in found.datasets.items():
         for column in taken.subjects:
-            values.setdefault(column, []).append(found.subject)
-        for column in taken.key_columns:
-            values.setdefault(column, []).extend(taken.keys)
-    import_module("tidemill.data.online").forget(ws, {name: sorted(set(each)) for name, each in values.items()})
+            people.setdefault(column, []).append(found.subject)
+        ids = {row[column] for row in taken.rows for column in taken.key_columns if column in row}
+        rows[dataset] = sorted(ids, key=str)
+    online.forget(ws, people, rows=rows)
 
 
 def _write_private(path: Path, data: bytes) -> None:
