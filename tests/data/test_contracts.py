@@ -284,6 +284,15 @@ def test_unique_columns_are_compared_with_rows_that_are_there(ws: Workspace) -> 
     assert (good.height, kept) == (1, None)
 
 
+def test_a_row_that_is_not_known_yet_takes_its_value_all_the_same(ws: Workspace) -> None:
+    contracts.set_contract(ws, "people", Contract(checks=(unique("mail"),)))
+    first = pl.DataFrame({"id": [1], "mail": ["a@x"], "known": [datetime(2013, 5, 1, tzinfo=UTC)]})
+    datasets.add(ws, "people", first, key="id", known_time="known")
+    before = ws.at(datetime(2013, 1, 1, tzinfo=UTC))
+    good, _ = contracts.sieve(before, "people", first.with_columns(id=pl.lit(2)), key="id")
+    assert good.height == 0
+
+
 def test_a_foreign_key_is_looked_up_in_the_other_dataset(ws: Workspace) -> None:
     datasets.add(ws, "airports", pl.DataFrame({"faa": ["JFK", "LGA"]}), key="faa")
     contracts.set_contract(ws, "flights", Contract(checks=(references("origin", "airports", "faa"),)))

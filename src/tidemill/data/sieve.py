@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any, NamedTuple
 
@@ -58,7 +59,8 @@ class Sieve:
     ) -> None:
         self.ws, self.name, self.contract, self.key, self.source = ws, name, contract, key, source
         self._stack = ExitStack()
-        self._before = datasets.find(ws, name, branch=branch) if append and contract is not None else None
+        self._always = replace(ws, clock=None)  # a row that is not known yet takes its key all the same
+        self._before = datasets.find(self._always, name, branch=branch) if append and contract is not None else None
         self._run: Recorder | None = None
         self._held: list[tuple[pl.DataFrame, pl.Series]] = []
         self._reasons: Counter[str] = Counter()
@@ -168,11 +170,11 @@ class Sieve:
         """The distinct values of another dataset's column; of this one's, those of the batch as well."""
         if (dataset, column) not in self._known:
             self._known[dataset, column] = (
-                lookup_in(self.ws)(dataset, column)
+                lookup_in(self._always)(dataset, column)
                 if dataset != self.name
                 else frame[column].clear()
                 if self._before is None
-                else distinct(self.ws, self._before, column)
+                else distinct(self._always, self._before, column)
             )
         known = self._known[dataset, column]
         if dataset == self.name:
@@ -191,7 +193,7 @@ class Sieve:
             mask &= whole
         if self._before is not None and columns != [self.key]:  # a key that is there already may be the same row again
             # a look, as the append's own of its keys: reading 1M rows to count and digest them takes 1.6 s
-            held = datasets.scan(self.ws, self._before, columns=[*columns, self.key], verify=False)
+            held = datasets.scan(self._always, self._before, columns=[*columns, self.key], verify=False)
             there = held.select(pl.col(columns), pl.col(self.key).alias("__key"))
             mine = frame.lazy().select(pl.col(columns), pl.col(self.key).alias("__mine")).with_row_index("__row")
             clash = mine.join(there, on=columns, how="inner").filter(pl.col("__key") != pl.col("__mine"))
