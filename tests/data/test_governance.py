@@ -14,14 +14,15 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from tidemill.core import recipe as recipes
-from tidemill.core.errors import BadInput, NotFound, UnknownColumn
+from tidemill.core.errors import BadInput, NotFound, Refused, UnknownColumn
 from tidemill.core.ids import iso
 from tidemill.core.recording import outputs_of
 from tidemill.core.segments import SegmentWriter
 from tidemill.core.types import Artifact, DatasetVersion, Matrix, ModelVersion, Prediction, Run
 from tidemill.core.workspace import Workspace, open_workspace
-from tidemill.data import datasets, governance
+from tidemill.data import datasets, features, governance, policies, views
 from tidemill.data.tagging import tagged
+from tidemill.prepare.cleaning import drop_duplicates
 from tidemill.project import Project
 from tidemill.track import runs
 from tidemill.watch import log
@@ -172,6 +173,32 @@ def test_tags_pass_into_what_a_run_made_of_a_dataset(ws: Workspace) -> None:
         }
     governance.reject(ws, "mails", "contact_email", "pii:email")  # a person says: that one is a hash
     assert list(tagged(ws, again.artifact)) == ["email"]
+
+
+def test_tags_and_limits_pass_through_a_cleaning(ws: Workspace) -> None:
+    raw = people(ws, "people_raw")
+    governance.tag(ws, "people_raw", "email", "pii:email")
+    policies.allow(ws, "people_raw", "churn", "consent")
+    mill = Project(ws)
+    clean = mill.clean("people", ws.tables.frame(raw.pinned), drop_duplicates("person"), key="person", of=raw)
+    mill.add("people", clean, key="person")
+    version = datasets.get(ws, "people")
+    assert tagged(ws, version.artifact) == {"email": {"tags": ["pii:email"], "from": ["people_raw.email"]}}
+    with pytest.raises(Refused, match=r"dataset 'people_raw', which dataset/people@1 came from, may not be used"):
+        policies.require(ws, version, "marketing")
+
+
+def test_the_features_of_a_view_have_the_tags_of_their_columns(ws: Workspace) -> None:
+    frame = pl.DataFrame({"id": ["1"], "who": ["p1"], "income": [1.0], "at": [START]})
+    datasets.add(ws, "incomes", frame, key="id", event_time="at", known_time="at")
+    governance.tag(ws, "incomes", "income", "pii:income")
+    governance.tag(ws, "incomes", "who", "subject")
+    source = views.source("incomes", by="person", on="who", columns=["income"], prefix="their_")
+    made = features.define(ws, views.View("money", (source,)))
+    assert tagged(ws, made) == {
+        "person": {"tags": ["subject"], "from": ["incomes.who"]},
+        "their_income": {"tags": ["pii:income"], "from": ["incomes.income"]},
+    }
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from tidemill.core.recording import recorded
 from tidemill.core.types import DatasetVersion, Event
 from tidemill.core.workspace import Workspace
 from tidemill.data import branches, datasets
+from tidemill.data.upstream import upstream
 
 FORMAT = 1
 TRIES = 20
@@ -165,17 +166,11 @@ def require(ws: Workspace, versions: DatasetVersion | Iterable[DatasetVersion], 
         return []
     permits: dict[str, Permit] = {}
     for version in [versions] if isinstance(versions, DatasetVersion) else versions:
-        for name in _sources(ws, version) & set(limited):
+        for name in upstream(ws, version.artifact).datasets & set(limited):
             known = _of(name, limited[name])
             if known.limited and name not in permits:
                 permits[name] = _permitted(ws, known, purpose, version)
     return [permits[name] for name in sorted(permits)]
-
-
-def _sources(ws: Workspace, version: DatasetVersion) -> set[str]:
-    """The names of all datasets that the version came from, and its own."""
-    trail = ws.graph.trail(version.id, "down")
-    return {version.name, *(each.name for each in trail.artifacts if each.kind == datasets.KIND)}
 
 
 def _permitted(ws: Workspace, policy: Policy, purpose: str | None, version: DatasetVersion) -> Permit:

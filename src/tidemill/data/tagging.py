@@ -2,7 +2,7 @@
 
 Walks the graph down from an artifact and carries tags up again, column by column:
 
-    dataset       a column of the same name in a dataset that the run read; what people said about the dataset itself
+    dataset       a column of the same name in a dataset that it was made or cleaned from; what people said about itself
     feature-view  its features, by the definition (prefix + column of the source), and the columns that name an entity
     recipe        each raw column that it needs, and each feature that a step made of one ("email=a@b.example")
     rows          the column of row ids
@@ -23,9 +23,10 @@ from typing import Any
 from tidemill.core import recipe as recipes
 from tidemill.core.recipe import Recipe
 from tidemill.core.recipe.operations import operation
-from tidemill.core.types import Artifact, Trail
+from tidemill.core.types import Artifact
 from tidemill.core.workspace import Workspace
 from tidemill.data import governance
+from tidemill.data.upstream import Upstream, upstream
 
 Tagged = dict[str, dict[str, list[str]]]
 _Found = dict[str, dict[str, set[str]]]  # column -> tag -> where it was given, "dataset.column"
@@ -38,7 +39,7 @@ def tagged(ws: Workspace, artifact: Artifact) -> Tagged:
 
     Names of columns are those of the artifact, see above. "from" names the datasets where a person gave the tags.
     """
-    found = _Walk(ws, ws.graph.trail(artifact.id, "down")).tags_of(artifact)
+    found = _Walk(ws, upstream(ws, artifact)).tags_of(artifact)
     return {
         column: {"tags": sorted(each), "from": sorted(set().union(*each.values()))}
         for column, each in sorted(found.items())
@@ -47,22 +48,15 @@ def tagged(ws: Workspace, artifact: Artifact) -> Tagged:
 
 
 class _Walk:
-    """A trail down from an artifact, and what is known so far of each artifact on it."""
+    """What an artifact came from, and the tags known so far of each part of it."""
 
-    def __init__(self, ws: Workspace, trail: Trail) -> None:
+    def __init__(self, ws: Workspace, came_from: Upstream) -> None:
         self.ws = ws
-        self.artifacts = {each.id: each for each in trail.artifacts}
+        self.artifacts = came_from.artifacts
+        self.inputs = came_from.inputs
         self.known: dict[str, _Found] = {}
         self.said: dict[str, governance.Governance] = {}
         self.read: dict[str, dict[str, Any]] = {}
-        read: dict[str, list[str]] = {}
-        for edge in trail.edges:
-            if edge.role == "in":
-                read.setdefault(edge.run_id, []).append(edge.artifact_id)
-        self.inputs: dict[str, list[str]] = {}
-        for edge in trail.edges:
-            if edge.role == "out":
-                self.inputs.setdefault(edge.artifact_id, []).extend(read.get(edge.run_id, []))
 
     def tags_of(self, artifact: Artifact) -> _Found:
         """Tags only grow from round to round, so the rounds end; one is enough where artifacts come in order."""
@@ -86,9 +80,8 @@ class _Walk:
         return self.said[dataset]
 
     def inputs_of(self, artifact: Artifact) -> list[Artifact]:
-        """What the runs that made it read."""
-        ids = dict.fromkeys(self.inputs.get(artifact.id, []))
-        return [self.artifacts[each] for each in ids if each in self.artifacts and each != artifact.id]
+        """What it was made of."""
+        return [self.artifacts[each] for each in self.inputs.get(artifact.id, ())]
 
     def carried(self, columns: Iterable[str], sources: Iterable[Artifact]) -> _Found:
         """The tags that these columns have by the columns of the sources that they came from."""
