@@ -1,0 +1,108 @@
+"""Sweep a workspace: the blobs that nothing refers to, and what killed writers left beside the tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from tidemill.core import packindex, table_log
+from tidemill.core.errors import BadInput, NotFound
+from tidemill.core.ids import utc_now
+from tidemill.core.recording import recorded
+from tidemill.core.store import Blob, is_digest
+from tidemill.core.stores import sweep as stores
+from tidemill.core.table_erasing import JOURNAL
+from tidemill.core.table_place import Place
+from tidemill.core.types import Artifact, Query, Run
+from tidemill.core.workspace import Workspace
+from tidemill.improve.doomed import tables_of
+from tidemill.serve import packages
+
+ALL = 10_000_000
+DRAFT_ENDS = (".tmp",)
+
+
+@dataclass(frozen=True)
+class Swept:
+    """What a sweep removed. files: of tables, as "table/file"."""
+
+    blobs: tuple[Blob, ...]
+    files: tuple[str, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the blobs."""
+        return sum(blob.size_bytes for blob in self.blobs)
+
+
+def sweep(ws: Workspace, *, older_than_s: float = 86_400.0) -> Swept:
+    """Delete blobs that no record, package or pack index refers to, and data files that no commit of a table names.
+
+    older_than_s: how old they must be, longer than any run or import takes: what is written but not recorded yet looks
+    like an orphan. Recorded as a run "store.sweep". Raises BadInput for a negative age.
+    """
+    if older_than_s < 0:
+        raise BadInput(f"older_than_s is {older_than_s:g}; give an age in seconds, longer than your longest run")
+    with recorded(ws, "store.sweep", "workspace", params={"older_than_s": older_than_s}) as run:
+        blobs = stores.sweep(ws.store, keep=kept(ws), older_than_s=older_than_s)
+        files = list(_sweep_tables(ws, older_than_s))
+        swept = Swept(tuple(blobs), tuple(files))
+        run.result({"blobs": len(blobs), "size_bytes": swept.size_bytes, "files": len(files)})
+    return swept
+
+
+def kept(ws: Workspace) -> set[str]:
+    """The digests of all blobs that are in use: what artifacts, runs, packages, packs and events refer to.
+
+    Of artifacts and events every text of the form of a digest counts, wherever it stands: a blob too many costs room, a
+    blob too few costs data.
+    """
+    found = set(packindex.live(ws))
+    for run in ws.graph.find(Query("run", limit=ALL)):
+        assert isinstance(run, Run)
+        found |= {each for each in (run.code, run.environment) if each is not None}
+        found |= set(_digests([dict(run.params), dict(run.tags)]))
+    for artifact in ws.graph.find(Query("artifact", limit=ALL)):
+        assert isinstance(artifact, Artifact)
+        found.add(artifact.digest)
+        found |= set(_digests(dict(artifact.meta)))
+        if artifact.kind == "model":
+            try:
+                found |= packages.blobs(ws, artifact.digest)
+            except NotFound:
+                continue  # its package is gone already; `tidemill doctor` says so
+    for event in ws.graph.events():
+        found |= set(_digests(dict(event.body)))
+    return found
+
+
+def _digests(value: Any) -> Iterator[str]:  # Any: a JSON value
+    if isinstance(value, str):
+        if is_digest(value):
+            yield value
+    elif isinstance(value, dict):
+        for each in value.values():
+            yield from _digests(each)
+    elif isinstance(value, list | tuple):
+        for each in value:
+            yield from _digests(each)
+
+
+def _sweep_tables(ws: Workspace, older_than_s: float) -> Iterator[str]:
+    """Data files that no commit names, and drafts. A table whose erasure was killed keeps its: the erasure ends it."""
+    before = utc_now() - timedelta(seconds=older_than_s)
+    for name in tables_of(ws):
+        place = Place(ws.tables.uri(name))
+        entries = list(place.entries())
+        if any(entry.name == JOURNAL for entry in entries):
+            continue
+        try:
+            orphans = table_log.read(place, name).orphans
+        except BadInput:
+            continue  # a table of another kind: what of it is in use cannot be told
+        for entry in entries:
+            if entry.written_at <= before and (entry.name in orphans or entry.name.endswith(DRAFT_ENDS)):
+                place.remove(entry.name)
+                yield f"{name}/{entry.name}"
