@@ -293,6 +293,17 @@ def test_a_row_that_is_not_known_yet_takes_its_value_all_the_same(ws: Workspace)
     assert good.height == 0
 
 
+def test_columns_without_a_value_and_of_smaller_types_are_judged_as_the_datasets_are(ws: Workspace) -> None:
+    wanted = (unique("mail"), unique("n"), matches("mail", "@"), one_of("mail", "a@x"), between("n", 0, 9))
+    contracts.set_contract(ws, "people", Contract(checks=wanted))
+    imported(ws, "people", pl.DataFrame({"id": [1], "mail": ["a@x"], "n": [7]}))
+    frame = pl.DataFrame({"id": [2, 3], "mail": [None, None], "n": pl.Series([7, 8], dtype=pl.Int8)})
+    good, kept = contracts.sieve(ws, "people", frame, key="id")
+    assert good["id"].to_list() == [3]
+    assert kept is not None
+    assert kept.reasons == {"n: unique": 1}
+
+
 def test_a_foreign_key_is_looked_up_in_the_other_dataset(ws: Workspace) -> None:
     datasets.add(ws, "airports", pl.DataFrame({"faa": ["JFK", "LGA"]}), key="faa")
     contracts.set_contract(ws, "flights", Contract(checks=(references("origin", "airports", "faa"),)))

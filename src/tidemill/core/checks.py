@@ -198,6 +198,8 @@ def _expression(check: Check, kind: pl.DataType) -> pl.Expr | None:
     value = pl.col(check.column)
     if check.kind == "not_null":
         return value.is_null()
+    if kind == pl.Null and check.kind in ("between", "one_of", "matches", "references"):
+        return value.is_not_null()  # no value, so none that fails
     if check.kind == "between":
         low, high = (_argument(each, kind, check) for each in check.args)
         outside: pl.Expr = (value < low) | (value > high)

@@ -195,7 +195,12 @@ class Sieve:
             # a look, as the append's own of its keys: reading 1M rows to count and digest them takes 1.6 s
             held = datasets.scan(self._always, self._before, columns=[*columns, self.key], verify=False)
             there = held.select(pl.col(columns), pl.col(self.key).alias("__key"))
-            mine = frame.lazy().select(pl.col(columns), pl.col(self.key).alias("__mine")).with_row_index("__row")
+            kinds = there.collect_schema()
+            mine = frame.lazy().select(
+                *(pl.col(column).cast(kinds[column], strict=False) for column in columns),
+                pl.col(self.key).cast(kinds["__key"], strict=False).alias("__mine"),
+                pl.int_range(pl.len()).alias("__row"),
+            )
             clash = mine.join(there, on=columns, how="inner").filter(pl.col("__key") != pl.col("__mine"))
             mask[clash.select(pl.col("__row").unique()).collect().to_series().to_numpy()] = True
         return pl.Series(mask)
