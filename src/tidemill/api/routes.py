@@ -13,6 +13,7 @@ from tidemill.project import Project
 
 Limit = Annotated[int, Query(ge=1, le=1000)]
 Name = Annotated[str, Path(max_length=300)]
+Ref = Annotated[str | None, Query(max_length=100)]
 
 
 class Reading(NamedTuple):
@@ -44,8 +45,34 @@ def readings(project: Project) -> list[Reading]:
     def datasets() -> Shown:
         return views.datasets(project)
 
-    def dataset(name: Name, version: int | None = None) -> Shown:
+    def dataset(name: Name, version: Ref = None) -> Shown:
         return views.dataset(project, name, version=version)
+
+    def dataset_profile(name: Name, version: Ref = None) -> Shown:
+        return views.profile(project, name, version=version)
+
+    def dataset_card(name: Name, version: Ref = None) -> Shown:
+        return views.card(project, name, version=version)
+
+    def dataset_diff(name: Name, old: Ref = None, new: Ref = None) -> Shown:
+        return views.diff(project, name, old=old, new=new)
+
+    def dataset_contract(name: Name) -> Shown:
+        return views.contract(project, name)
+
+    def dataset_files(name: Name, version: Ref = None, page: Annotated[int, Query(ge=1)] = 1) -> Shown:
+        return views.images(project, name, version=version, page=page)
+
+    def features() -> Shown:
+        return views.feature_views(project)
+
+    def feature_view(name: Name) -> Shown:
+        return views.feature_view(project, name)
+
+    def audit(
+        what: str | None = None, subject: str | None = None, actor: str | None = None, limit: Limit = 100
+    ) -> Shown:
+        return views.audit(project, what=what, subject=subject, actor=actor, limit=limit)
 
     def models() -> Shown:
         return views.models(project)
@@ -74,6 +101,14 @@ def readings(project: Project) -> list[Reading]:
         Reading("/runs/{run_id}", run, "run.html"),
         Reading("/datasets", datasets, "datasets.html"),
         Reading("/datasets/{name}", dataset, "dataset.html"),
+        Reading("/datasets/{name}/profile", dataset_profile, "profile.html"),
+        Reading("/datasets/{name}/card", dataset_card, "card.html"),
+        Reading("/datasets/{name}/diff", dataset_diff, "diff.html"),
+        Reading("/datasets/{name}/contract", dataset_contract, "contract.html"),
+        Reading("/datasets/{name}/files", dataset_files, "files.html"),
+        Reading("/features", features, "features.html"),
+        Reading("/features/{name}", feature_view, "feature.html"),
+        Reading("/audit", audit, "audit.html"),
         Reading("/models", models, "models.html"),
         Reading("/models/{name}/{version}", model, "model.html"),
         Reading("/deployments", deployments, "deployments.html"),

@@ -15,7 +15,7 @@ from tidemill.api.routes import Reading, readings
 from tidemill.api.views.shaping import Shown
 from tidemill.core.errors import NotFound
 from tidemill.project import Project
-from tidemill.web.pages import Pages
+from tidemill.web.pages import PICTURES, Pages
 
 KEPT_S = 30 * 24 * 3600
 
@@ -31,6 +31,7 @@ def create(project: Project, token: str, *, hosts: Iterable[str] = LOOPBACK) -> 
         app.add_api_route(
             reading.path, _page(pages, reading), methods=["GET"], dependencies=[may_read], include_in_schema=False
         )
+    _add_files(app, project)
     _add_writes(app, project)
     _add_sign_in(app, pages)
     _add_static(app, pages)
@@ -43,6 +44,18 @@ def _page(pages: Pages, reading: Reading) -> Callable[..., HTMLResponse]:
         return HTMLResponse(pages.render(reading.template, request, shown))
 
     return page
+
+
+def _add_files(app: FastAPI, project: Project) -> None:
+    def file(name: str, path: str, version: str | None = None) -> Response:
+        kind, content = views.file_of(project, name, path, version=version)
+        shown = kind in PICTURES
+        headers = {"cache-control": "private, max-age=3600", "x-content-type-options": "nosniff"}
+        if not shown:  # anything else could be a page of its own: it is a download
+            headers["content-disposition"] = f"attachment; filename*=UTF-8''{quote(path.rpartition('/')[2])}"
+        return Response(content, media_type=kind if shown else "application/octet-stream", headers=headers)
+
+    app.add_api_route("/datasets/{name}/file", file, methods=["GET"], dependencies=[may_read], include_in_schema=False)
 
 
 def _add_writes(app: FastAPI, project: Project) -> None:

@@ -17,16 +17,20 @@ from starlette.requests import Request
 from tidemill import __version__
 from tidemill.api.views.shaping import Shown
 from tidemill.core.ids import digest
-from tidemill.web import calibration, markdown, performance, tracing
+from tidemill.web import calibration, histogram, markdown, performance, tracing
 
 NAV = (
     ("/", "Overview"),
     ("/runs", "Runs"),
     ("/datasets", "Datasets"),
+    ("/features", "Features"),
     ("/models", "Models"),
     ("/deployments", "Deployments"),
     ("/alerts", "Alerts"),
+    ("/audit", "Audit"),
 )
+# What a browser may show as it is: pictures only; SVG can hold scripts.
+PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp", "image/bmp", "image/avif")
 STATIC = {"tidemill.css": "text/css", "mill.svg": "image/svg+xml"}
 
 
@@ -52,6 +56,8 @@ class Pages:
             "mark_symbol": performance.symbol,
             "mark_words": performance.WORDS,
             "calibration_plot": calibration.plot,
+            "histogram": histogram.plot,
+            "pictures": PICTURES,
             "trace_plot": tracing.plot,
         }
         self._environment.filters |= {

@@ -4,8 +4,10 @@ The JSON routes, the pages and their `.json` forms, and the command line show wh
 """
 
 from tidemill.api.views.alerting import acknowledge, alerts
-from tidemill.api.views.datasets import dataset, datasets
+from tidemill.api.views.auditing import audit
+from tidemill.api.views.datasets import card, contract, dataset, datasets, diff, file_of, images, profile
 from tidemill.api.views.deployments import deployment, deployments
+from tidemill.api.views.features import feature_view, feature_views
 from tidemill.api.views.models import model, models
 from tidemill.api.views.overview import overview, workspace_name
 from tidemill.api.views.predictions import prediction
@@ -15,14 +17,23 @@ from tidemill.api.views.tracing import trace
 __all__ = [
     "acknowledge",
     "alerts",
+    "audit",
+    "card",
+    "contract",
     "dataset",
     "datasets",
     "deployment",
     "deployments",
+    "diff",
+    "feature_view",
+    "feature_views",
+    "file_of",
+    "images",
     "model",
     "models",
     "overview",
     "prediction",
+    "profile",
     "run",
     "runs",
     "trace",

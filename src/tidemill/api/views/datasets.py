@@ -1,46 +1,241 @@
-"""Datasets: the list, and one dataset with its versions, columns and first rows."""
+"""Datasets: the list, one dataset, and what is known of it: profile, card, contract, what differs between versions.
+
+Rows and values are shown as the reader may see them (data.access): personal columns are masked for who has no role.
+"""
 
 from __future__ import annotations
 
+from typing import Any
+
 from tidemill.api.views.shaping import Shown, artifact_line, plain, run_line
+from tidemill.core.errors import Refused
 from tidemill.core.types import DatasetVersion, Query, Run
 from tidemill.project import Project
 
 FIRST_ROWS = 8
 USES = 20
+SHOWN_DIFF = 100
 
 
 def datasets(project: Project) -> Shown:
-    """All datasets by name, each with its newest version."""
+    """All datasets by name, each with its newest version, its owner and classification."""
+    from tidemill.data import governance
+
     newest: dict[str, DatasetVersion] = {}
     for found in project.ws.graph.find(Query("artifact", kind="dataset", limit=1_000_000)):
         if not isinstance(found, Run):
             newest.setdefault(found.name, DatasetVersion(found))
-    return {"datasets": [_line(newest[name]) for name in sorted(newest)]}
+    said = {name: governance.get(project.ws, name) for name in newest}
+    return {
+        "datasets": [
+            {**_line(newest[name]), "owner": said[name].owner, "classification": said[name].classification}
+            for name in sorted(newest)
+        ]
+    }
 
 
-def dataset(project: Project, name: str, *, version: int | None = None) -> Shown:
-    """One dataset: its columns, clocks and first rows at a version (the newest by default), and all versions.
+def dataset(project: Project, name: str, *, version: str | None = None) -> Shown:
+    """One dataset at a version (number, tag, branch or digest; the newest by default) and all its versions.
 
     Raises NotFound naming the nearest dataset, or the versions there are.
     """
+    from tidemill.data import branches, contracts, files, governance, policies, quarantine
     from tidemill.data import datasets as stored
 
-    found = stored.get(project.ws, name, version)
-    versions = stored.log(project.ws, name)
-    # Not verified: this is a look, where a use would verify. Its columns are in the table's order; the meta's are not.
-    first = stored.scan(project.ws, found, verify=False).head(FIRST_ROWS).collect()
-    readers = [edge.run_id for edge in project.ws.graph.edges([found.id]) if edge.role == "in"]
+    ws = project.ws
+    found = stored.resolve(ws, name, version)
+    labels: dict[int, list[str]] = {}
+    for tag, number in stored.tags(ws, name).items():
+        labels.setdefault(number, []).append(tag)
+    readers = {edge.run_id for edge in ws.graph.edges([found.id]) if edge.role == "in"}
+    said, policy, contract = governance.get(ws, name), policies.get(ws, name), contracts.get(ws, name)
     return {
         **_line(found),
         "key": found.key,
         "event_time": found.event_time,
         "known_time": found.known_time,
-        "columns": {column: found.columns[column] for column in first.columns},
-        "versions": [_line(each) for each in versions],
+        **_first_rows(project, found),
+        "is_files": files.is_files(found),
+        "versions": [{**_line(each), "tags": labels.get(each.version, [])} for each in stored.log(ws, name)],
+        "branches": {label: head.version for label, head in branches.branches(ws, name).items()},
+        "governance": {key: value for key, value in said.body().items() if key not in ("format", "rejected", "tags")},
+        "policy": {
+            "purposes": [each.text for each in policy.permits.values()] if policy.limited else None,
+            "keep_days": None if policy.keep_for is None else policy.keep_for.total_seconds() / 86400,
+            "held": list(policies.held(ws, name)),
+        },
+        "rules": None if contract is None else len(contract.rules),
+        "quarantined": quarantine.rows_of(ws, name).height if name in quarantine.names(ws) else 0,
+        "used_by": [run_line(_run(project, run_id)) for run_id in sorted(readers, reverse=True)[:USES]],
+        "uses": len(readers),
+    }
+
+
+def profile(project: Project, name: str, *, version: str | None = None) -> Shown:
+    """The distribution of each column; of personal columns only types and counts for who may not see them."""
+    from tidemill.data import access, profiles
+    from tidemill.data import datasets as stored
+
+    found = stored.resolve(project.ws, name, version)
+    facts = profiles.of(project.ws, found)
+    hidden = _hidden(project, found)
+    kept = ("type", "kind", "missing", "missing_share", "distinct")
+    columns = {
+        column: {
+            "masked": column in hidden,
+            **({k: v for k, v in each.items() if k in kept} if column in hidden else each),
+        }
+        for column, each in facts["columns"].items()
+    }
+    return {**_line(found), "mask": access.MASK, "columns": plain(columns)}
+
+
+def card(project: Project, name: str, *, version: str | None = None) -> Shown:
+    """The dataset card, Markdown, and the Croissant description."""
+    from tidemill.data import cards, croissant
+    from tidemill.data import datasets as stored
+
+    found = stored.resolve(project.ws, name, version)
+    return {
+        **_line(found),
+        "card": cards.card(project.ws, found),
+        "croissant": croissant.croissant(project.ws, found),
+    }
+
+
+def diff(project: Project, name: str, *, old: str | None = None, new: str | None = None) -> Shown:
+    """What differs between two versions; by default between the newest and the one before it."""
+    from tidemill.data import datasets as stored
+    from tidemill.data import diffs
+
+    ws = project.ws
+    later = stored.resolve(ws, name, new)
+    versions = [_line(each) for each in stored.log(ws, name)]
+    parent = later.artifact.meta.get("parent")
+    before = next((each["version"] for each in versions if each["id"] == parent), later.version)
+    earlier = stored.resolve(ws, name, old or before)
+    found = diffs.diff(ws, earlier, later, at_most=SHOWN_DIFF)
+    hidden = _hidden(project, later) | _hidden(project, earlier)
+    if hidden:
+        found = _without(found, hidden)
+    return {**found, "versions": versions, "masked": sorted(hidden)}
+
+
+def contract(project: Project, name: str) -> Shown:
+    """The dataset's contract and its history, the newest report, and what waits in quarantine."""
+    from tidemill.data import contracts
+    from tidemill.data import datasets as stored
+
+    ws = project.ws
+    newest = stored.get(ws, name)
+    held = contracts.get(ws, name)
+    waiting = contracts.quarantined(ws, name)
+    hidden = _hidden(project, newest)
+    waiting = waiting.drop([column for column in hidden if column in waiting.columns])
+    return {
+        "name": name,
+        "label": newest.artifact.label,
+        "rules": [] if held is None else held.rules,
+        "set_by": None if held is None else held.by,
+        "history": [
+            {"seq": each.seq, "at": plain(each.at), "by": each.by, "rules": len(each.rules)}
+            for each in contracts.history(ws, name)
+        ],
+        "reports": [
+            {**run_line(each)}
+            for each in ws.graph.find(Query("run", kind="data.check", name=name, limit=10))
+            if isinstance(each, Run)
+        ],
+        "quarantined": waiting.height,
+        "columns": waiting.columns,
+        "rows": [[plain(value) for value in row] for row in waiting.head(50).iter_rows()],
+        "masked": sorted(hidden),
+    }
+
+
+def images(project: Project, name: str, *, version: str | None = None, page: int = 1) -> Shown:
+    """The files of a dataset of files, 48 a page; pictures by their address."""
+    from tidemill.data import access, files
+    from tidemill.data import datasets as stored
+
+    found = stored.resolve(project.ws, name, version)
+    files.require_files(found)
+    per_page = 48
+    rows = access.scan(project.ws, found).sort(found.key).slice((page - 1) * per_page, per_page).collect()
+    return {
+        **_line(found),
+        "page": page,
+        "pages": max(1, -(-found.rows // per_page)),
+        "files": [{str(k): plain(v) for k, v in row.items()} for row in rows.iter_rows(named=True)],
+    }
+
+
+def file_of(project: Project, name: str, path: str, *, version: str | None = None) -> tuple[str, bytes]:
+    """The media type and the bytes of one file. Raises NotFound naming the nearest path, Refused by a policy.
+
+    The page of files records the look; a file of it is no further event.
+    """
+    import polars as pl
+
+    from tidemill.data import datasets as stored
+    from tidemill.data import files, policies
+
+    found = stored.resolve(project.ws, name, version)
+    files.require_files(found)
+    policies.require(project.ws, found, None)
+    content = files.read(project.ws, found, path)
+    rows = stored.scan(project.ws, found, columns=[found.key, "media_type"], verify=False)
+    return str(rows.filter(pl.col(found.key) == path).collect()["media_type"][0]), content
+
+
+def _first_rows(project: Project, version: DatasetVersion) -> Shown:
+    """The columns with their tags, and the first rows, masked where the reader has no role; each look is recorded."""
+    from tidemill.data import access
+    from tidemill.data.tagging import tagged
+
+    tags = {column: each["tags"] for column, each in tagged(project.ws, version.artifact).items()}
+    try:
+        first = access.scan(project.ws, version).head(FIRST_ROWS).collect()
+    except Refused as refused:
+        return {"columns": dict(version.columns), "tags": tags, "first_rows": [], "refused": str(refused)}
+    return {
+        "columns": {column: version.columns[column] for column in first.columns},
+        "tags": tags,
         "first_rows": [[plain(value) for value in row] for row in first.iter_rows()],
-        "used_by": [run_line(_run(project, run_id)) for run_id in sorted(set(readers), reverse=True)[:USES]],
-        "uses": len(set(readers)),
+        "refused": None,
+    }
+
+
+def _hidden(project: Project, version: DatasetVersion) -> set[str]:
+    from tidemill.data import access
+
+    if access.sees_personal(project.ws, project.ws.settings.who, version.name):
+        return set()
+    return set(access.hidden_columns(project.ws, version))
+
+
+def _without(found: dict[str, Any], hidden: set[str]) -> dict[str, Any]:
+    """The same difference with the values of these columns left out."""
+    from tidemill.data.access import MASK
+
+    def masked(row: dict[str, Any]) -> dict[str, Any]:
+        return {name: MASK if name in hidden else value for name, value in row.items()}
+
+    key = MASK if found["key"] in hidden else None
+    return {
+        **found,
+        "added": [masked(row) for row in found["added"]],
+        "removed": [masked(row) for row in found["removed"]],
+        "changed": [
+            {
+                "key": key or each["key"],
+                "columns": {
+                    name: {"old": MASK, "new": MASK} if name in hidden else values
+                    for name, values in each["columns"].items()
+                },
+            }
+            for each in found["changed"]
+        ],
     }
 
 
@@ -52,6 +247,7 @@ def _line(version: DatasetVersion) -> Shown:
         "added": meta.get("added"),
         "message": meta.get("message") or "",
         "n_columns": len(version.columns),
+        "branch": meta.get("branch") or "main",
     }
 
 
