@@ -129,6 +129,13 @@ def test_columns_come_in_the_order_of_the_table(ws: Workspace, version: DatasetV
     assert access.scan(ws, again, columns=["plan", "born"]).collect().columns == ["plan", "born"]
 
 
+def test_one_row_is_masked_as_the_table_is(ws: Workspace, version: DatasetVersion) -> None:
+    hidden = access.hidden_columns(ws, version)
+    table = seen(ws, version).to_dicts()
+    rows = [access.mask_values(ws, row, hidden) for row in PEOPLE.to_dicts()]
+    assert rows == table
+
+
 def test_a_pseudonym_is_keyed_blake2b() -> None:
     made = hashlib.blake2b(b"ada@example.org", key=b"k" * 32, digest_size=8).hexdigest()
     assert access.pseudonym(b"k" * 32, "ada@example.org") == f"p_{made}"

@@ -15,6 +15,7 @@ from tidemill.core.workspace import Workspace, open_workspace
 from tidemill.data import contracts, datasets, governance, policies, profiles
 from tidemill.data.cards import card
 from tidemill.data.contract import Contract
+from tidemill.prepare.cleaning import clean_dataset, drop_duplicates
 from tidemill.track import runs
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -130,6 +131,12 @@ def test_what_came_in_from_another_dataset_is_named(ws: Workspace) -> None:
     lines = card(ws, made).splitlines()
     assert "- personal data came in from `calls.email`" in lines
     assert any(line.endswith("track.run derive from dataset/calls@1, by " + ws.settings.who) for line in lines)
+
+
+def test_a_cleaning_is_named(ws: Workspace) -> None:
+    raw = datasets.add(ws, "raw", pl.DataFrame({"id": ["1", "1"], "row": [1, 2]}), key="row")
+    rows, _ = clean_dataset(ws, raw, ws.tables.frame(raw.pinned), drop_duplicates("id"), name="tidy", key="row")
+    assert "- cleaned from `raw`" in card(ws, datasets.add(ws, "tidy", rows, key="row")).splitlines()
 
 
 def test_an_erased_profile_leaves_the_card_without_its_columns(ws: Workspace) -> None:

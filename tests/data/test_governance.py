@@ -270,6 +270,14 @@ def test_tags_pass_by_a_prefix_through_the_recipe_into_features_and_model(
     assert tagged(ws, profile) == {"who_income": income, "who_city": city}
 
 
+def test_a_recipe_whose_bytes_were_erased_still_tells_its_raw_columns(story: tuple[Workspace, ModelVersion]) -> None:
+    ws, model = story
+    recipe = ws.graph.get(str(model.artifact.meta["recipe"]))
+    assert isinstance(recipe, Artifact)
+    ws.store.delete(recipe.digest)
+    assert list(tagged(ws, recipe)) == ["who_city", "who_income"]
+
+
 def test_tags_pass_into_deployments_and_the_prediction_log(story: tuple[Workspace, ModelVersion]) -> None:
     ws, model = story
     made = Artifact("d" * 32, "deployment", "buyers", 0, "1" * 64, START, None, {"model": model.id})

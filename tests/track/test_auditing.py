@@ -76,6 +76,12 @@ def test_erasures_are_runs_that_erase(ws: Workspace, people: DatasetVersion) -> 
     assert auditing.who(ws, what="read") == []
 
 
+def test_an_erasure_that_found_nothing_is_told_too(ws: Workspace) -> None:
+    with recorded(ws, "data.erase", "subject") as run:
+        pass
+    assert short(auditing.who(ws, what="erased")) == [("erased", f"run/{run.run.id}", "data.erase")]
+
+
 def test_one_subject_is_asked_for_by_its_kind_and_name_by_name_or_by_a_beginning(story: Workspace) -> None:
     story.graph.record("model/churn@champion", "alias", {"version": 1})
     every = auditing.who(story)

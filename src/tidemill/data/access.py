@@ -15,6 +15,7 @@ import secrets
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -134,6 +135,18 @@ def masked(ws: Workspace, rows: pl.LazyFrame, hidden: Mapping[str, Iterable[str]
     return rows.with_columns(made)
 
 
+def mask_values(ws: Workspace, values: Mapping[str, Any], hidden: Mapping[str, Iterable[str]]) -> dict[str, Any]:
+    """One row as `masked` would show it: a prediction's features, for example. hidden: column to its tags.
+
+    The same text gets the same pseudonym here as in a table.
+    """
+    key = pseudonym_key(ws)
+    return {
+        name: _masked_value(key, value, set(hidden[name]) & JOINABLE != set()) if name in hidden else value
+        for name, value in values.items()
+    }
+
+
 def pseudonym(key: bytes, text: str) -> str:
     """A pseudonym of the text: 16 hexadecimal digits of keyed BLAKE2b (RFC 7693, section 2.9), behind "p_".
 
@@ -170,6 +183,14 @@ def _mask(column: str, kind: pl.DataType, joinable: bool, key: bytes) -> pl.Expr
     if kind.is_integer() and joinable:
         return _mapped(value, _numbers(key), pl.Int64()).alias(column)
     return pl.lit(None, dtype=kind).alias(column)
+
+
+def _masked_value(key: bytes, value: Any, joinable: bool) -> Any:
+    if isinstance(value, str):
+        return _texts(key)(value) if joinable else MASK
+    if isinstance(value, int) and not isinstance(value, bool) and joinable:
+        return _numbers(key)(value)
+    return None
 
 
 def _texts(key: bytes) -> Callable[[str], str]:

@@ -16,6 +16,7 @@ from tidemill.data import contracts, datasets, governance, policies, profiles
 from tidemill.data.governance import Governance
 from tidemill.data.policies import Policy
 from tidemill.data.tagging import tagged
+from tidemill.data.upstream import upstream
 
 VERSIONS = 10
 REPORTS = 5
@@ -100,7 +101,7 @@ def _columns(ws: Workspace, version: DatasetVersion, tags: Facts, profile: Facts
 
 
 def _sources(ws: Workspace, version: DatasetVersion) -> list[str]:
-    """The runs behind the version that read a file or another dataset, newest first."""
+    """What it was cleaned from, and the runs behind it that read a file or another dataset, newest first."""
     trail = ws.graph.trail(version.id, "down")
     others = {each.id: each for each in trail.artifacts if each.kind == datasets.KIND and each.name != version.name}
     read: dict[str, list[str]] = {}
@@ -114,7 +115,13 @@ def _sources(ws: Workspace, version: DatasetVersion) -> list[str]:
         told += [f"from {', '.join(sorted(read[run.id]))}"] if run.id in read else []
         if told:
             lines.append(f"{run.started_at:%Y-%m-%d}: {run.kind} {run.name} {' and '.join(told)}, by {run.actor}")
-    return _first(lines, VERSIONS) or ["frames given by a program; see the runs in `tidemill trace`"]
+    cleaned = [
+        f"cleaned from `{each}`"
+        for each in sorted(
+            upstream(ws, version.artifact).datasets - {version.name} - {one.name for one in others.values()}
+        )
+    ]
+    return cleaned + _first(lines, VERSIONS) or ["frames given by a program; see the runs in `tidemill trace`"]
 
 
 def _checks(ws: Workspace, version: DatasetVersion) -> list[str]:

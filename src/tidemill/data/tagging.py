@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from tidemill.core import recipe as recipes
+from tidemill.core.errors import NotFound
 from tidemill.core.recipe import Recipe
 from tidemill.core.recipe.operations import operation
 from tidemill.core.types import Artifact
@@ -98,11 +99,21 @@ class _Walk:
         return {} if longest is None else _union([self.known[each.id].get(longest, {}) for each, _ in have])
 
     def json_of(self, artifact: Artifact) -> dict[str, Any]:
-        """The JSON object in the store, read once."""
+        """The JSON object in the store, read once; empty where it was erased."""
         if artifact.digest not in self.read:
-            loaded = json.loads(self.ws.store.get(artifact.digest))
+            try:
+                loaded = json.loads(self.ws.store.get(artifact.digest))
+            except NotFound:
+                loaded = {}
             self.read[artifact.digest] = loaded if isinstance(loaded, dict) else {}
         return self.read[artifact.digest]
+
+    def needs(self, recipe: Artifact) -> list[str]:
+        """The raw columns that a recipe needs: of its record, which stays when its bytes are erased."""
+        if "needs" in recipe.meta:
+            return list(recipe.meta["needs"])
+        body = self.json_of(recipe)
+        return list(recipes.needs(recipes.from_json(body))) if body else []
 
     def one(self, artifact_id: object) -> Artifact | None:
         """The artifact of that id, if it is on the trail."""
@@ -139,9 +150,9 @@ def _view(walk: _Walk, artifact: Artifact) -> _Found:
 
 
 def _recipe(walk: _Walk, artifact: Artifact) -> _Found:
-    fitted = recipes.from_json(walk.json_of(artifact))
-    found = walk.carried(recipes.needs(fitted), walk.inputs_of(artifact))
-    for feature, raw in origins(fitted).items():
+    found = walk.carried(walk.needs(artifact), walk.inputs_of(artifact))
+    body = walk.json_of(artifact)
+    for feature, raw in (origins(recipes.from_json(body)) if body else {}).items():
         given = _union([found.get(column, {}) for column in raw])
         if given:
             found[feature] = _union([found.get(feature, {}), given])
@@ -177,9 +188,8 @@ def _predictions(walk: _Walk, artifact: Artifact) -> _Found:
     for model in (each for each in walk.inputs_of(artifact) if each.kind == "model"):
         recipe, rows = walk.one(model.meta.get("recipe")), walk.one(model.meta.get("rows"))
         if recipe is not None:
-            raw = recipes.needs(recipes.from_json(walk.json_of(recipe)))
             known = walk.known.get(recipe.id, {})
-            parts.append({f"features.{column}": known[column] for column in raw if column in known})
+            parts.append({f"features.{column}": known[column] for column in walk.needs(recipe) if column in known})
         if rows is not None:
             parts.append({"row_key": _union(walk.known.get(rows.id, {}).values())})
     return _merged(parts)

@@ -114,7 +114,9 @@ def _of_runs(ws: Workspace, what: What | None) -> Iterator[Line]:
         return
     runs = {run.id: run for run in ws.graph.find(Query("run", limit=ALL)) if isinstance(run, Run)}
     artifacts = {made.id: made for made in ws.graph.find(Query("artifact", limit=ALL)) if isinstance(made, Artifact)}
+    told: set[str] = set()
     for edge in _edges(ws, list(runs)):
+        told.add(edge.run_id)
         run, artifact = runs[edge.run_id], artifacts.get(edge.artifact_id)
         if artifact is not None:
             deed: What = "read" if edge.role == "in" else "changed"
@@ -130,6 +132,10 @@ def _of_runs(ws: Workspace, what: What | None) -> Iterator[Line]:
                 "version": artifact.version,
                 "status": run.status,
             }
+    for run in runs.values():
+        if run.kind in ERASING and run.id not in told:  # it found nothing, but somebody asked
+            line = {"at": iso(run.started_at), "actor": run.actor, "what": "erased", "subject": f"run/{run.id}"}
+            yield {**line, "kind": run.kind, "run": run.id, "status": run.status}
 
 
 def _edges(ws: Workspace, run_ids: Sequence[str]) -> Iterator[Edge]:
