@@ -140,7 +140,10 @@ def _appended(ws: Workspace, held: Held, version: DatasetVersion) -> pl.DataFram
     rows = datasets.scan(free, version)
     if held.version == version.id and held.digest == version.digest:
         return rows.head(0).collect()
-    old = ws.graph.get(held.version)
+    try:
+        old = ws.graph.get(held.version)
+    except NotFound:  # another workspace wrote here
+        return None
     assert isinstance(old, Artifact)
     if old.digest != held.digest or DatasetVersion(old).key != version.key:
         return None

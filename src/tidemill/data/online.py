@@ -7,10 +7,13 @@ key, every row that is found at some moment; with `history` only those that are 
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import threading
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -26,6 +29,7 @@ from tidemill.data.vectors import Reader, State, Vector, microseconds, moment
 from tidemill.data.views import View
 
 FOLDER, SUFFIX = "online", ".db"
+KEPT_OPEN = 16  # stores a thread
 KIND = "online"
 
 
@@ -179,18 +183,47 @@ def _files(ws: Workspace) -> Iterator[Path]:
     yield from Path(_place(ws, None)).glob(f"*{SUFFIX}")
 
 
+def close() -> None:
+    """Let go of the connections that this thread's look-ups keep open; the next one opens what it needs."""
+    known = _known()
+    while known:
+        known.popitem()[1].close()
+
+
 _local = threading.local()
+_all: weakref.WeakSet[Online] = weakref.WeakSet()
+
+
+def _known() -> dict[tuple[object, ...], Online]:
+    known: dict[tuple[object, ...], Online] = _local.__dict__.setdefault("known", {})
+    return known
 
 
 def _opened(ws: Workspace, name: str, store: str | None) -> Online:
     """This thread's open store: opening a file costs more than a look-up."""
-    known: dict[tuple[int, str], Online] = _local.__dict__.setdefault("known", {})
-    place = os.getpid(), str(address(ws, name, store)) + "\n" + name
-    if place not in known:
-        known[place] = Online(ws, name, store)
-    online = known[place]
+    place = address(ws, name, store)
+    which: tuple[object, ...] = (os.getpid(), name, str(place))
+    if isinstance(place, Path):  # one that is another file by now is opened anew, one that is not there isn't made
+        try:
+            which = (*which, place.stat().st_ino)
+        except FileNotFoundError:
+            raise NotFound(f"feature view {name!r} is not in its online store yet; materialize it first") from None
+    known = _known()
+    if which not in known:
+        while len(known) >= KEPT_OPEN:
+            known.pop(next(iter(known))).close()
+        known[which] = Online(ws, name, store)
+        _all.add(known[which])
+    online = known[which]
     online.ws = ws
     return online
+
+
+@atexit.register
+def _close_all() -> None:
+    for online in list(_all):
+        with suppress(Exception):  # of threads that have ended, some are closed already
+            online.close()
 
 
 def _forget(held: OnlineStore, entity_values: Mapping[str, Sequence[Any]], rows: Mapping[str, Sequence[Any]]) -> int:

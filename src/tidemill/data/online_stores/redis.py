@@ -137,6 +137,9 @@ class RedisOnline:
                 until = f"{'' if expired else '('}{int(last[1])}"
                 orders.append(("ZREMRANGEBYSCORE", self._key(old.source, key), "-inf", until))
         self._server.ask(orders)
+        left = self._server.ask([("ZCARD", self._key(old.source, key)) for key in keys])
+        empty = [key for key, size in zip(keys, left, strict=True) if not size]
+        self._server.ask([("SREM", self._key(old.source), key) for key in empty])
 
 
 class Address(NamedTuple):

@@ -42,7 +42,9 @@ class SqliteOnline:
         self.path = path
         self.view = view
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._link = sqlite3.connect(path, timeout=WAIT_S, isolation_level=None)
+        self._link = sqlite3.connect(
+            path, timeout=WAIT_S, isolation_level=None, check_same_thread=False
+        )  # at exit the main thread closes
         with _readable(path):
             self._link.execute("PRAGMA journal_mode = WAL")
             self._link.execute("PRAGMA synchronous = FULL")
