@@ -373,6 +373,24 @@ def test_replacing_an_ordered_dataset_by_the_same_rows_in_another_order_makes_a_
     assert datasets.scan(ws, second).collect().equals(flights().reverse())
 
 
+def test_rows_that_come_in_between_move_the_others_and_store_places_only(ws: Workspace) -> None:
+    first = datasets.add(ws, "flights", flights(), key="id", ordered=True)
+    kept = flights().filter(pl.col("id") != 3).with_columns(late=pl.when(id=7).then(-1.0).otherwise("late"))
+    frame = pl.concat([flights(100, 2), kept.head(10), flights(200, 1), kept.tail(-10).reverse()])
+    second = datasets.add(ws, "flights", frame, key="id", mode="replace")
+    assert datasets.scan(ws, second).collect().equals(frame)
+    assert (second.pinned.rows, second.rows) == (ROWS + 3, ROWS + 2)
+    assert ("over", ("__order",), ROWS + 2) in layered(second)
+    assert second.digest == datasets.add(ws, "other", frame, key="id", ordered=True).digest
+    third = datasets.add(ws, "flights", pl.concat([flights(300, 1), frame, flights(301, 1)]), key="id", mode="replace")
+    assert datasets.scan(ws, third).collect()["id"].to_list() == [300, *frame["id"], 301]
+    fourth = datasets.add(ws, "flights", flights(400, 1), key="id")
+    assert datasets.scan(ws, fourth).collect()["id"].to_list() == [300, *frame["id"], 301, 400]
+    assert datasets.scan(ws, second, columns=["late"]).collect().equals(frame.select("late"))
+    for version in (first, second, third, fourth):
+        assert version.digest == as_text(rows_digest(layers.placed(datasets.scan(ws, version).collect())))
+
+
 # ------------------------------------------------------------------------------------------------------------- verified
 
 

@@ -162,8 +162,6 @@ def change_to(tables: Tables, held: Content, frame: pl.DataFrame, key: str, orde
     ):
         return None
     there = layers.scan(tables, held, columns=[key]).collect()[key]
-    if ordered and not there.equals(frame[key].head(len(there))):
-        return None
     shared = frame.select(pl.col(key).is_in(there.implode()).sum()).item()
     if len(there) - shared > layers.MOST_SHARE * max(held.rows, 1):
         return None
@@ -172,7 +170,9 @@ def change_to(tables: Tables, held: Content, frame: pl.DataFrame, key: str, orde
         return None
     names = list(found.changed_columns())
     added = frame.join(found.added.select(key), on=key, how="semi", maintain_order="left")
+    moved = ordered and not there.equals(frame[key].head(len(there)))
     return Change(
+        places=layers.placed(frame.select(key)) if moved else None,
         added=added if added.height else None,
         changed=found.new.select(key, *names) if names else None,
         removed=found.removed[key] if found.removed.height else None,

@@ -9,7 +9,8 @@ with layers over it, each a table read at a pinned version too:
 
 `__n` is the number of the version that wrote the entry; the newest entry is the one with the largest. Layers are merged
 into the base by the next write when they are more than MOST_LAYERS or have more than MOST_SHARE of the rows.
-An ordered dataset has one column more in its base, `__order`: the place of the row.
+An ordered dataset has one column more in its base, `__order`: the place of the row. Where rows came in between, an
+"over" layer has the places of all rows anew.
 """
 
 from __future__ import annotations
@@ -75,12 +76,14 @@ class Content:
 class Change:
     """What a write does to rows, by key.
 
-    added: whole rows. changed: the key and the columns that get new values, maybe new ones. removed: keys.
+    added: whole rows. changed: the key and the columns that get new values, maybe new ones. removed: keys. places: key
+    and `__order` of every row, those added among them, where the rows of an ordered dataset change places.
     """
 
     added: pl.DataFrame | None = None
     changed: pl.DataFrame | None = None
     removed: pl.Series | None = None
+    places: pl.DataFrame | None = None
 
     @property
     def replaced(self) -> int:
@@ -115,9 +118,10 @@ def schema(tables: Tables, held: Content) -> dict[str, pl.DataType]:
     """Column names and types: the base's, then those that layers add."""
     found = {name: kind for name, kind in tables.schema(held.base).items() if name != ORDER}
     for layer in held.layers:
-        if any(column not in found for column in layer.columns):
+        added = [column for column in layer.columns if column not in found and column != ORDER]
+        if added:
             kinds = tables.schema(layer.pinned)
-            found |= {column: kinds[column] for column in layer.columns if column not in found}
+            found |= {column: kinds[column] for column in added}
     return found
 
 
@@ -198,13 +202,15 @@ def applied(tables: Tables, held: Content, change: Change, old: pl.DataFrame | N
     leaves table versions that nothing refers to.
     """
     if _due(tables, held, change):
-        rows = _after(tables, held, change).drop(ORDER, strict=False)
+        rows = _after(tables, held, change)
+        rows = rows.sort(ORDER).drop(ORDER) if held.ordered else rows
         return created(tables, held.base.table, rows, key=held.key, ordered=held.ordered)
-    if change.added is not None and not change.replaced and not held.layers:
+    if change.added is not None and not change.replaced and not held.layers and change.places is None:
         base = written(tables, held.base.table, _continued(held, change.added), held.base)
         return replace(held, base=base, rows=base.rows, digest=base.digest)
     have = schema(tables, held)
-    if change.changed is not None and any(name not in have for name in change.changed.columns):
+    new = change.changed is not None and any(name not in have for name in change.changed.columns)
+    if new or change.places is not None:
         whole = _after(tables, held, change)
         made = replace(held, rows=whole.height, digest=as_text(rows_digest(whole)))
     else:
@@ -216,7 +222,7 @@ def applied(tables: Tables, held: Content, change: Change, old: pl.DataFrame | N
     if change.removed is not None and len(change.removed):
         gone = pl.DataFrame({held.key: change.removed}).with_columns(pl.lit(True).alias(GONE))
         made = _laid(tables, made, "gone", gone, number)
-    return made
+    return made if change.places is None else _laid(tables, made, "over", change.places, number, anew=True)
 
 
 def touched(tables: Tables, held: Content, change: Change, *, where: str) -> pl.DataFrame | None:
@@ -275,7 +281,7 @@ def written(
 
 def _due(tables: Tables, held: Content, change: Change) -> bool:
     """Whether the base is to be written anew: too many layers, or too much in them."""
-    if held.ordered and change.removed is not None and len(change.removed):
+    if held.ordered and change.removed is not None and change.places is None:
         return True  # the places of the rows after it change
     if not held.layers and not change.replaced:
         return False
@@ -283,7 +289,7 @@ def _due(tables: Tables, held: Content, change: Change) -> bool:
     heavy = 0 if change.removed is None else len(change.removed)
     more = [("over", change.changed.columns, change.changed.height)] if change.changed is not None else []
     for kind, columns, rows in [*((each.kind, each.columns, each.pinned.rows) for each in held.layers), *more]:
-        extra = kind == "over" and not in_base.intersection(columns).difference({held.key})
+        extra = kind == "over" and not in_base.intersection(columns).difference({held.key, ORDER})
         heavy += max(0, rows - held.rows) if extra else rows
     kinds = {(each.kind, each.columns) for each in held.layers}
     return heavy > MOST_SHARE * max(held.rows, 1) or len(kinds) > MOST_LAYERS
@@ -311,9 +317,11 @@ def _after(tables: Tables, held: Content, change: Change) -> pl.DataFrame:
     if change.changed is not None:
         rows = laid_over(rows, [_dated(change.changed, 0).lazy()], key=held.key)
     whole = _without(rows.collect(), change.removed, held.key)
-    if change.added is None or not change.added.height:
+    if change.added is not None and change.added.height:
+        whole = pl.concat([whole, _continued(held, change.added)], how="diagonal")
+    if change.places is None:
         return whole
-    return pl.concat([whole, _continued(held, change.added)], how="diagonal")
+    return laid_over(whole.lazy(), [_dated(change.places, 0).lazy()], key=held.key).collect()
 
 
 def _without(rows: pl.DataFrame, removed: pl.Series | None, key: str) -> pl.DataFrame:
@@ -368,16 +376,24 @@ def _appended(tables: Tables, held: Content, made: Content, fresh: pl.DataFrame,
     return _laid(tables, made, "over", fresh.select(held.key, *more), number) if more else made
 
 
-def _laid(tables: Tables, held: Content, kind: Literal["over", "gone"], frame: pl.DataFrame, number: int) -> Content:
-    """With these entries in the layer of their columns."""
+def _laid(
+    tables: Tables,
+    held: Content,
+    kind: Literal["over", "gone"],
+    frame: pl.DataFrame,
+    number: int,
+    *,
+    anew: bool = False,
+) -> Content:
+    """With these entries in the layer of their columns. anew: instead of those that are in it."""
     columns = tuple(name for name in frame.columns if name not in (held.key, GONE))
     kinds = sorted((name, str(dtype)) for name, dtype in frame.schema.items())
     name = held.base.table.removeprefix("datasets/")
     table = f"layers/{name}/{kind}-{json_digest(kinds)[:12]}"
     before = next((layer for layer in held.layers if layer.pinned.table == table), None)
-    parent = None if before is None else before.pinned
+    parent = None if before is None or anew else before.pinned
     pinned = written(tables, table, _dated(frame, number), parent, packed=held.key)
     if before is None:
         return replace(held, layers=(*held.layers, Layer(kind, pinned, columns, 1)))
-    after = replace(before, pinned=pinned, writes=before.writes + 1)
+    after = replace(before, pinned=pinned, writes=1 if anew else before.writes + 1)
     return replace(held, layers=tuple(after if layer is before else layer for layer in held.layers))
