@@ -10,6 +10,8 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tidemill.core.errors import BadInput, Corrupt, NotFound, Refused, UnknownColumn
 from tidemill.core.types import DatasetVersion
@@ -134,6 +136,25 @@ def test_one_row_is_masked_as_the_table_is(ws: Workspace, version: DatasetVersio
     table = seen(ws, version).to_dicts()
     rows = [access.mask_values(ws, row, hidden) for row in PEOPLE.to_dicts()]
     assert rows == table
+
+
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    st.lists(st.one_of(st.none(), st.text(min_size=1)), max_size=8),
+    st.lists(st.one_of(st.none(), st.integers(-(2**31), 2**31 - 1)), max_size=8),
+    st.sampled_from(["subject", "pii:email", "pii:name", "pii:anything"]),
+)
+def test_no_value_of_a_masked_column_stays(
+    ws: Workspace, texts: list[str | None], numbers: list[int | None], tag: str
+) -> None:
+    for values, kind in ((texts, pl.String), (numbers, pl.Int32)):
+        before = pl.Series("column", values, dtype=kind)
+        after = access.masked(ws, before.to_frame().lazy(), {"column": [tag]}).collect()["column"]
+        pairs = list(zip(before.to_list(), after.to_list(), strict=True))
+        assert all(old is None or old != new or new == "***" for old, new in pairs)
+        assert all(new is None for old, new in pairs if old is None)
+        if tag in access.JOINABLE:  # equal stays equal, different stays different
+            assert len(set(pairs)) == len({old for old, _ in pairs}) == len({new for _, new in pairs})
 
 
 def test_a_pseudonym_is_keyed_blake2b() -> None:

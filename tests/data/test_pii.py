@@ -154,6 +154,18 @@ def test_a_shape_holds_no_letter_and_no_digit_of_the_value(text: str) -> None:
     assert all(each in "x9" or not each.isalnum() for each in shape(text))
 
 
+def test_a_lazy_frame_and_chosen_columns_give_the_same() -> None:
+    frame = pl.DataFrame({"a": ["x@example.org"], "b": ["y@example.org"], "c": [1.5], "d": [["z@example.org"]]})
+    assert find(frame.lazy()) == find(frame)
+    assert [each.column for each in find(frame)] == ["a", "b"]
+    assert find(frame.lazy(), columns=["b"]) == find(frame)[1:]
+
+
+def test_categories_are_looked_at() -> None:
+    frame = pl.DataFrame({"a": ["x@example.org", None]}, schema={"a": pl.Categorical})
+    assert [(each.kind, each.share) for each in find(frame)] == [("email", 1.0)]
+
+
 def test_empty_and_missing_columns_are_nothing() -> None:
     assert find(pl.DataFrame({"a": pl.Series([], dtype=pl.String), "b": pl.Series([], dtype=pl.Int64)})) == []
     assert find(pl.DataFrame({"a": pl.Series([None], dtype=pl.String)})) == []

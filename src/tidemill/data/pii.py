@@ -100,19 +100,21 @@ class _Rule(NamedTuple):
     sure: float = 0.0
 
 
-def find(frame: pl.DataFrame, *, columns: Sequence[str] | None = None) -> list[Finding]:
+def find(frame: pl.DataFrame | pl.LazyFrame, *, columns: Sequence[str] | None = None) -> list[Finding]:
     """What the rules find, in order of columns. columns: all by default; texts and whole numbers are looked at.
 
     E-mail addresses, card numbers and IBANs count from the first one, also inside longer text; telephone numbers and IP
-    addresses from a fifth and a tenth of the values, because dates and version numbers look like them.
+    addresses from a fifth and a tenth of the values, because dates and version numbers look like them. Of a lazy frame
+    one column is in memory at a time.
     """
+    scan = frame.lazy()
+    kinds = scan.collect_schema()
     found = []
-    for column in columns if columns is not None else frame.columns:
+    for column in columns if columns is not None else kinds:
         named = named_kinds(column)
-        values = _texts(frame[column])
-        by_value = [] if values is None else _by_value(column, values, named)
+        by_value = _by_value(column, _texts(scan, column), named) if _is_textual(kinds[column]) else []
         found += by_value
-        for kind in [] if frame.schema[column] == pl.Boolean else named:
+        for kind in [] if kinds[column] == pl.Boolean else named:
             if kind not in {each.kind for each in by_value}:
                 found.append(Finding(column, kind, 0.0, (), named=True))
     return found
@@ -209,13 +211,12 @@ RULES = (
 )
 
 
-def _texts(values: pl.Series) -> pl.Series | None:
-    kind = values.dtype
-    if kind == pl.String:
-        return values.drop_nulls()
-    if isinstance(kind, pl.Categorical | pl.Enum) or kind.is_integer():
-        return values.drop_nulls().cast(pl.String)
-    return None
+def _is_textual(kind: pl.DataType) -> bool:
+    return kind == pl.String or isinstance(kind, pl.Categorical | pl.Enum) or kind.is_integer()
+
+
+def _texts(scan: pl.LazyFrame, column: str) -> pl.Series:
+    return scan.select(pl.col(column).drop_nulls().cast(pl.String)).collect()[column]
 
 
 def _by_value(column: str, values: pl.Series, named: Sequence[str]) -> list[Finding]:
