@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from typing import Any, Literal
+
 import click
 
-from tidemill.cli.show import as_json, project, show, table
+from tidemill.cli.show import Moment, as_json, project, show, table
 
 
 @click.group()
@@ -48,3 +51,45 @@ def log(ctx: click.Context, subject: str | None, last: int, json_: bool) -> None
     ]
     columns = {"seq": "#", "at": "at", "actor": "who", "kind": "what", "subject": "of"}
     show(rows, json_=json_, people=lambda: table(rows, columns), then="tidemill audit verify")
+
+
+@audit.command()
+@click.option("--what", type=click.Choice(["read", "changed", "promoted", "erased"]))
+@click.option("--subject", help='"dataset/flights", "model/departures@champion", a name, or a beginning with "*".')
+@click.option("--actor", help="Only what this person did.")
+@click.option("--since", type=Moment())
+@click.option("--until", type=Moment())
+@click.option("--last", type=click.IntRange(1), default=50, show_default=True)
+@as_json
+@click.pass_context
+def who(
+    ctx: click.Context,
+    what: Literal["read", "changed", "promoted", "erased"] | None,
+    subject: str | None,
+    actor: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    last: int,
+    json_: bool,
+) -> None:
+    """Who read, changed, promoted or erased what, newest last."""
+    found = project(ctx).governance.who(what=what, subject=subject, actor=actor, since=since, until=until)
+    rows = [each | {"record": f"event {each['seq']}" if "seq" in each else f"run {each['run'][:15]}",
+                    "more": _more(each)} for each in found[-last:]]  # fmt: skip
+    columns = {"at": "at", "actor": "who", "what": "did", "subject": "what", "kind": "how", "record": "record",
+               "more": "more"}  # fmt: skip
+
+    def people() -> None:
+        if len(found) > last:
+            click.echo(f"the last {last:,} of {len(found):,}")
+        table(rows, columns)
+
+    show(rows, json_=json_, people=people, then="tidemill audit verify")
+
+
+def _more(line: dict[str, Any]) -> str:
+    body = line.get("body") or {}
+    said = [f"version {line['version']}"] if "version" in line else []
+    said += [f"purpose {body['purpose']}"] if body.get("purpose") else []
+    said += [f"masked {', '.join(body['masked'])}"] if body.get("masked") else []
+    return "; ".join(said)

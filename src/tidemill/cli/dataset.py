@@ -1,119 +1,67 @@
-"""`tidemill dataset`."""
+"""`tidemill dataset`: its verbs are in the files named in this table."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
-from tidemill.cli.show import as_json, project, show, table
+from tidemill.cli.verbs import Verbs
 
-
-@click.group()
-def dataset() -> None:
-    """Datasets and their versions."""
-
-
-@dataset.command("list")
-@as_json
-@click.pass_context
-def list_(ctx: click.Context, json_: bool) -> None:
-    """All datasets, newest version each."""
-    rows = [_row(version) for version in project(ctx).newest_datasets()]
-    show(rows, json_=json_, people=lambda: table(rows, _COLUMNS), then="tidemill dataset show NAME")
-
-
-@dataset.command("show")
-@click.argument("name")
-@click.option("--version", type=int)
-@as_json
-@click.pass_context
-def show_(ctx: click.Context, name: str, version: int | None, json_: bool) -> None:
-    """One version: its columns and clocks."""
-    found = project(ctx).dataset(name, version).base
-    columns = [{"column": column, "type": kind} for column, kind in found.columns.items()]
-    value = {**_row(found), **dict(found.artifact.meta)}
-
-    def people() -> None:
-        click.echo(f"{found.artifact.label}: {found.rows:,} rows, digest {found.digest}")
-        click.echo(f"key {found.key}, event time {found.event_time}, known time {found.known_time}")
-        table(columns, {"column": "column", "type": "type"})
-
-    show(value, json_=json_, people=people, then=f"tidemill dataset log {name}")
-
-
-@dataset.command("log")
-@click.argument("name")
-@as_json
-@click.pass_context
-def log(ctx: click.Context, name: str, json_: bool) -> None:
-    """All versions, newest first."""
-    rows = [_row(version) for version in project(ctx).dataset_log(name)]
-    show(rows, json_=json_, people=lambda: table(rows, _COLUMNS), then=f"tidemill dataset diff {name} OLD NEW")
-
-
-@dataset.command("diff")
-@click.argument("name")
-@click.argument("old", type=int)
-@click.argument("new", type=int)
-@as_json
-@click.pass_context
-def diff(ctx: click.Context, name: str, old: int, new: int, json_: bool) -> None:
-    """What differs between two versions: columns, and rows by key."""
-    found = project(ctx).dataset_diff(name, old, new)
-
-    def people() -> None:
-        for what in ("columns_added", "columns_removed", "added", "removed", "changed"):
-            shown = ", ".join(map(str, found[what][:5])) + (" ..." if len(found[what]) > 5 else "")
-            click.echo(f"{what:16} {len(found[what]):>9,}  {shown}")
-
-    show(found, json_=json_, people=people, then=f"tidemill impact {name} --row KEY")
-
-
-@dataset.command("add")
-@click.argument("name")
-@click.argument("path", type=click.Path())
-@click.option("--key", required=True, help="Column that identifies a row.")
-@click.option("--event-time", help="Column: when it happened.")
-@click.option("--known-time", help="Column: from when on it could be known.")
-@click.option("--message", default="")
-@as_json
-@click.pass_context
-def add(
-    ctx: click.Context,
-    name: str,
-    path: str,
-    key: str,
-    event_time: str | None,
-    known_time: str | None,
-    message: str,
-    json_: bool,
-) -> None:
-    """Append the rows of a CSV, JSON lines, Parquet or Arrow file: the dataset's next version."""
-    version = project(ctx).add(name, path, key=key, event_time=event_time, known_time=known_time, message=message)
-    value = _row(version)
-    show(value, json_=json_, people=lambda: table([value], _COLUMNS), then=f"tidemill dataset show {name}")
-
-
-_COLUMNS = {
-    "name": "dataset",
-    "version": "version",
-    "rows": "rows",
-    "added": "added",
-    "at": "made",
-    "message": "message",
+SECTIONS = {
+    "Versions": {
+        "list": ("versions", "All datasets, newest version each."),
+        "show": ("versions", "One version: its columns, clocks and tags."),
+        "log": ("versions", "All versions, newest first."),
+        "diff": ("versions", "What differs between two versions: schema, and rows with their values."),
+        "revert": ("versions", "A new version with what an older one held."),
+        "tag": ("branching", "Give a version a name."),
+        "untag": ("branching", "Take a name away."),
+        "tags": ("branching", "The names of versions."),
+        "branch": ("branching", "Begin a branch."),
+        "branches": ("branching", "All branches and their heads."),
+        "merge": ("branching", "Bring what a branch changed into another; conflicts row by row."),
+    },
+    "Rows": {
+        "add": ("rows", "Append the rows of a file."),
+        "import": ("importing", "Import files, folders, Delta tables, databases and S3, streamed."),
+        "update": ("rows", "Give existing rows new values."),
+        "add-column": ("rows", "Add columns to existing rows."),
+        "delete": ("rows", "Leave rows out from the next version on."),
+        "rows": ("rows", "Look at the first rows, as you may see them."),
+        "export": ("importing", "Write a version to a file, a Delta folder, S3 or a database."),
+        "profile": ("describing", "What is in each column."),
+    },
+    "Files": {
+        "add-files": ("files", "A folder of files (images, texts) as the next version."),
+        "status": ("files", "How a folder differs from the dataset."),
+        "checkout": ("files", "Make a folder hold a version's files."),
+        "cat": ("files", "One file's bytes."),
+    },
+    "Contracts": {
+        "contract": ("contract", "What rows must be: show, set, suggest, drop, log."),
+        "check": ("quarantine", "Judge a version by the contract."),
+        "quarantine": ("quarantine", "Rows that broke the contract."),
+        "release": ("quarantine", "Add quarantined rows after all, mended or as they are."),
+        "discard": ("quarantine", "Take rows out of quarantine for good."),
+    },
+    "Governance": {
+        "describe": ("governance", "Owner, steward, licence, description, classification."),
+        "tag-column": ("governance", "Say what a column holds: pii:email, subject, a word of yours."),
+        "find-pii": ("governance", "Columns that seem to hold personal data."),
+        "tagged": ("governance", "Tags of a dataset's, model's or log's columns, and where they come from."),
+        "policy": ("policy", "What a dataset may be used for, and how long it is kept."),
+        "allow": ("policy", "Allow a purpose on a legal basis."),
+        "disallow": ("policy", "Take a purpose back."),
+        "keep": ("policy", "How long rows are kept."),
+        "retention": ("policy", "Rows that are kept for too long; --apply removes them."),
+        "hold": ("policy", "Forbid erasure and retention for a legal case."),
+        "release-hold": ("policy", "End a legal hold."),
+        "erase": ("erasing", "Take a person out of every version, log, label and store."),
+        "card": ("describing", "The dataset card, Markdown."),
+        "croissant": ("describing", "A Croissant file, or a folder for others to load."),
+    },
 }
 
 
-def _row(version: Any) -> dict[str, Any]:
-    artifact = version.artifact
-    return {
-        "id": artifact.id,
-        "name": artifact.name,
-        "version": artifact.version,
-        "rows": version.rows,
-        "added": artifact.meta.get("added"),
-        "digest": artifact.digest,
-        "at": artifact.created_at.isoformat(timespec="seconds"),
-        "message": artifact.meta.get("message", ""),
-    }
+@click.group(cls=Verbs, sections=SECTIONS)
+def dataset() -> None:
+    """Datasets: versions, imports, files, contracts, governance."""

@@ -1,4 +1,4 @@
-"""`tidemill trace` and `tidemill impact`."""
+"""`tidemill trace`, `tidemill impact` and `tidemill lineage export`."""
 
 from __future__ import annotations
 
@@ -36,6 +36,29 @@ def impact(ctx: click.Context, id_: str, row: str | None, json_: bool) -> None:
         table(answers, {"deployment": "deployment", "id": "prediction", "role": "role", "score": "score", "at": "at"})
 
     show(found, json_=json_, people=people, then="tidemill prediction show PREDICTION")
+
+
+@click.group()
+def lineage() -> None:
+    """Runs and datasets as other tools read them."""
+
+
+@lineage.command()
+@click.argument("target")
+@click.option("--header", "headers", multiple=True, metavar="NAME:VALUE", help="For a collector; repeat it.")
+@click.option("--private", is_flag=True, help="The collector may have a private address.")
+@as_json
+@click.pass_context
+def export(ctx: click.Context, target: str, headers: tuple[str, ...], private: bool, json_: bool) -> None:
+    """Tell every run as OpenLineage events: to a file (one event a line), or to a collector at http(s)://..."""
+    named = dict(each.split(":", 1) for each in headers if ":" in each)
+    if len(named) != len(headers):
+        wrong = next(each for each in headers if ":" not in each)
+        raise click.UsageError(f"header {wrong!r} is no NAME:VALUE, such as 'Authorization: Bearer ...'")
+    stripped = {name.strip(): value.strip() for name, value in named.items()}
+    made = project(ctx).governance.openlineage(target, private=private, headers=stripped or None)
+    show(made, json_=json_, people=lambda: click.echo(f"{made['events']:,} events of {made['runs']:,} runs: {target}"),
+         then="tidemill runs list")  # fmt: skip
 
 
 def _walk(ctx: click.Context, id_: str, *, json_: bool, down: bool) -> None:

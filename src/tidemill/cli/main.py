@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib import import_module
 
 import click
 
 from tidemill import __version__
-from tidemill.core.errors import TidemillError, nearest
+from tidemill.cli.verbs import Verbs
+from tidemill.core.errors import TidemillError
 
 # verb: (module, the line in the help)
 VERBS = {
@@ -17,7 +17,9 @@ VERBS = {
     "up": ("up", "Serve the workspace's pages and API on this machine."),
     "doctor": ("doctor", "Whether this machine and this workspace are in order."),
     "config": ("config", "Settings and where they come from."),
-    "dataset": ("dataset", "Datasets and their versions."),
+    "dataset": ("dataset", "Datasets: versions, imports, files, contracts, governance."),
+    "features": ("features", "Feature views: the join in time and the online look-up."),
+    "role": ("role", "Who may see personal columns."),
     "runs": ("runs", "Everything that ever ran."),
     "model": ("model", "Registered models."),
     "deployment": ("deployment", "Who answers, and how well."),
@@ -26,37 +28,12 @@ VERBS = {
     "label": ("label", "Labels that wait for a person."),
     "trace": ("lineage", "All that a thing came from."),
     "impact": ("lineage", "All that came from a thing."),
-    "audit": ("audit", "The append-only log: verify it, read it."),
+    "lineage": ("lineage", "Runs as OpenLineage events."),
+    "audit": ("audit", "The append-only log: verify it, read it, ask who did what."),
 }
 
 
-class _Verbs(click.Group):
-    """A group that imports a verb's module when it is asked for."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        return list(VERBS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        if cmd_name not in VERBS:
-            return None
-        command: click.Command = getattr(import_module(f"tidemill.cli.{VERBS[cmd_name][0]}"), cmd_name)
-        return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """A verb that is not there is answered with the nearest."""
-        if args and args[0] not in VERBS and not args[0].startswith("-"):
-            raise click.UsageError(f"no verb {args[0]!r}; there are {', '.join(VERBS)}.{nearest(args[0], VERBS)}", ctx)
-        return super().resolve_command(ctx, args)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        """The list from the table above: the help loads no verb."""
-        with formatter.section("Verbs"):
-            formatter.write_dl([(verb, line) for verb, (_, line) in VERBS.items()])
-
-
-@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Verbs, sections={"Verbs": VERBS}, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="tidemill")
 @click.option("--workspace", "-w", help="Folder or postgresql:// address of the workspace.")
 @click.option("--store", help="Where bytes go: a folder or s3://bucket/prefix.")

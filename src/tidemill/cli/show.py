@@ -7,7 +7,10 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,12 +18,46 @@ import click
 from tidemill.core.settings import Settings
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from tidemill.project import Project
 
 PIPED_LETTERS = 160  # a line into a file or another program has no edge
 TIME = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d)(:[\d.]+)?(Z|\+00:00)")
 
+SHOWN_S = 0.2  # seconds between two states of a progress line on a terminal
+TOLD_S = 5.0  # seconds between two progress lines in a file
+
 as_json = click.option("--json", "json_", is_flag=True, help="Print one JSON value instead of a table.")
+of_version = click.option("--version", "ref", metavar="REF", help="Number, tag, branch or digest; default: the newest.")
+
+
+class Moment(click.ParamType[datetime]):
+    """A time: "2026-01-31" or ISO 8601 with a zone."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        from tidemill.core.ids import parse_time
+
+        try:
+            return value if isinstance(value, datetime) else parse_time(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class Period(click.ParamType[timedelta]):
+    """A length of time: "90s", "30m", "12h", "2d" or "1w"."""
+
+    name = "period"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        from tidemill.data.contract import seconds
+
+        try:
+            return value if isinstance(value, timedelta) else timedelta(seconds=seconds(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 def settings(ctx: click.Context) -> Settings:
@@ -61,6 +98,46 @@ def show(
         click.echo(f"\nnext: {named}{then.removeprefix('tidemill ')}", err=True)
 
 
+@contextmanager
+def progress(what: str) -> Iterator[Callable[[int, int | None], None]]:
+    """A line on standard error that says how far long work is: the body calls it with done and in all (or None)."""
+    live, begun, said = sys.stderr.isatty(), time.monotonic(), 0.0
+
+    def tell(done: int, whole: int | None) -> None:
+        nonlocal said
+        now = time.monotonic() - begun
+        if now - said < (SHOWN_S if live else TOLD_S):
+            return
+        said = now
+        share = f" of {whole:,} ({100 * done / whole:.0f} %)" if whole else ""
+        line = f"{what}: {done:,}{share}, {now:.0f} s"
+        click.echo(f"\r\x1b[K{line}" if live else line, err=True, nl=not live)
+
+    try:
+        yield tell
+    finally:
+        if live and said:
+            click.echo("\r\x1b[K", err=True, nl=False)
+
+
+def json_rows(frame: pl.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a frame as JSON values."""
+    from tidemill.data.diffs import plain
+
+    return [{name: plain(value) for name, value in row.items()} for row in frame.iter_rows(named=True)]
+
+
+def facts(value: Mapping[str, Any]) -> None:
+    """Names and values, one a line."""
+    for name, each in value.items():
+        click.echo(f"{name.replace('_', ' '):16} {text(each)}")
+
+
+def counted(count: int, what: str) -> str:
+    """ "1 row", "1,000 rows"."""
+    return f"{count:,} {what}" + ("" if count == 1 else "s")
+
+
 def table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> None:
     """A table of these columns (key of the row: heading); numbers right-aligned."""
     from rich.console import Console
@@ -92,6 +169,8 @@ def text(value: Any) -> str:
         return f"{value:.4g}"
     if isinstance(value, int):
         return f"{value:,}"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(text, value)) or "–"
     if isinstance(value, Mapping):
         return ", ".join(f"{name}={text(each)}" for name, each in value.items())
     return TIME.sub(r"\1 \2", str(value)).removesuffix(" 00:00")

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from tidemill.core.errors import BadInput, NotFound
@@ -15,6 +14,12 @@ from tidemill.core.ids import parse_time
 from tidemill.core.recording import Recorder, key_of
 from tidemill.core.types import Artifact, DatasetVersion, Deployment, Event, Fault, ModelVersion, Query, Run, Trail
 from tidemill.core.workspace import Workspace, open_workspace
+from tidemill.project.contracts import Contracts
+from tidemill.project.data import Data, Ref
+from tidemill.project.features import Features
+from tidemill.project.files import Files
+from tidemill.project.governance import Governance
+from tidemill.project.policies import Policies
 
 if TYPE_CHECKING:
     import polars as pl
@@ -30,6 +35,7 @@ if TYPE_CHECKING:
 
 Fit = Callable[..., Any]  # Any: an estimator of whichever library the user chose
 Build = Callable[["Project"], ModelVersion]
+TRAINING = "training"  # the purpose that a fit has if nothing else is said
 
 
 def open(
@@ -83,39 +89,53 @@ class Project:
         known_time: str | None = None,
         message: str = "",
     ) -> DatasetVersion:
-        """Append rows (a frame, or a CSV, JSON lines, Parquet or Arrow file) to a dataset: its next version."""
-        from tidemill.data import datasets, sources
+        """Append rows (a frame, or what `data.import_from` reads) to a dataset: its next version.
 
-        frame, source = (
-            (sources.read(Path(rows)), os.fspath(rows)) if isinstance(rows, str | os.PathLike) else (rows, "frame")
-        )
-        return datasets.add(
-            self.ws, name, frame, key=key, event_time=event_time, known_time=known_time, message=message, source=source
-        )
+        Rows that do not keep the dataset's contract go to quarantine, and a warning is logged.
+        """
+        options = {"key": key, "event_time": event_time, "known_time": known_time, "message": message}
+        if isinstance(rows, str | os.PathLike):
+            return self.data.import_from(name, rows, **options)  # type: ignore[arg-type]  # each text or None
+        return self.data.add(name, rows, **options)  # type: ignore[arg-type]
 
-    def dataset(self, name: str, version: int | None = None) -> Rows:
-        """The rows of a dataset, newest version by default, as known at this view's time."""
-        from tidemill.data import datasets, rows
+    def dataset(self, name: str, ref: Ref = None) -> Rows:
+        """The rows of a dataset, newest version by default, as known at this view's time.
 
-        return rows.rows(self.ws, datasets.get(self.ws, name, version))
+        ref: a version's number, tag, branch, or 6 or more digits of its digest.
+        """
+        from tidemill.data import rows
 
-    def newest_datasets(self) -> list[DatasetVersion]:
-        """The newest version of each dataset."""
-        from tidemill.data import datasets
+        return rows.rows(self.ws, self.data.get(name, ref))
 
-        return [datasets.get(self.ws, name) for name in datasets.names(self.ws)]
+    @property
+    def data(self) -> Data:
+        """Datasets: their versions, branches, imports and exports."""
+        return Data(self.ws)
 
-    def dataset_log(self, name: str) -> list[DatasetVersion]:
-        """All versions, newest first."""
-        from tidemill.data import datasets
+    @property
+    def contracts(self) -> Contracts:
+        """What rows must be, and the quarantine of those that are not."""
+        return Contracts(self.ws)
 
-        return datasets.log(self.ws, name)
+    @property
+    def files(self) -> Files:
+        """Datasets of files."""
+        return Files(self.ws)
 
-    def dataset_diff(self, name: str, old: int, new: int) -> dict[str, Any]:
-        """What differs between two versions: columns, and the keys of added, removed and changed rows."""
-        from tidemill.data import datasets
+    @property
+    def features(self) -> Features:
+        """Feature views: the join in time and the online look-up."""
+        return Features(self.ws)
 
-        return datasets.diff(self.ws, name, old, new)
+    @property
+    def governance(self) -> Governance:
+        """Owners, personal columns, roles, cards, erasure and audit."""
+        return Governance(self.ws)
+
+    @property
+    def policies(self) -> Policies:
+        """Purposes, retention and legal holds."""
+        return Policies(self.ws)
 
     def datasets(self) -> list[str]:
         """The names of all datasets."""
@@ -143,12 +163,17 @@ class Project:
         score: str = "auc",
         trials: int = 20,
         seed: int = 0,
+        purpose: str = TRAINING,
         progress: Callable[[int, int, str], None] | None = None,
     ) -> Fitted:
-        """The best of `trials` fits on `train` by `score` on the rows `on`: each trial a run, resumable."""
+        """The best of `trials` fits on `train` by `score` on the rows `on`: each trial a run, resumable.
+
+        purpose: each dataset that the rows came from must allow it (see `policies`), else Refused.
+        """
         from tidemill.flow.keys import code_of
         from tidemill.train.tune import tune
 
+        self.policies.require([*train.inputs, *on.inputs], purpose)
         return tune(
             self.ws,
             [fits] if callable(fits) else list(fits),
@@ -176,11 +201,13 @@ class Project:
         target: str,
         params: Mapping[str, Any] | None = None,
         seed: int = 0,
+        purpose: str = TRAINING,
     ) -> Fitted:
-        """One fit on these rows, recorded."""
+        """One fit on these rows, recorded. purpose: each dataset that they came from must allow it, else Refused."""
         from tidemill.flow.keys import code_of
         from tidemill.train.fit import fit_model
 
+        self.policies.require(rows.inputs, purpose)
         return fit_model(
             self.ws,
             fit,

@@ -1,0 +1,114 @@
+"""`tidemill dataset tag|untag|tags|branch|branches|merge`: names of versions, and lines of them."""
+
+from __future__ import annotations
+
+import click
+
+from tidemill.cli.show import as_json, project, show, table
+from tidemill.cli.versions import COLUMNS, row, show_version
+
+
+@click.command()
+@click.argument("name")
+@click.argument("label")
+@click.argument("ref", required=False)
+@as_json
+@click.pass_context
+def tag(ctx: click.Context, name: str, label: str, ref: str | None, json_: bool) -> None:
+    """Name a version (REF, default the newest) LABEL; a tag that is there moves."""
+    version = project(ctx).data.tag(name, ref, label)
+    show_version(version, json_=json_, then=f"tidemill dataset show {name} --version {label}", more={"tag": label})
+
+
+@click.command()
+@click.argument("name")
+@click.argument("label")
+@as_json
+@click.pass_context
+def untag(ctx: click.Context, name: str, label: str, json_: bool) -> None:
+    """Take a tag away; the version stays."""
+    project(ctx).data.untag(name, label)
+    show({"name": name, "untagged": label}, json_=json_, people=lambda: click.echo(f"{name} has no tag {label} now"),
+         then=f"tidemill dataset tags {name}")  # fmt: skip
+
+
+@click.command()
+@click.argument("name")
+@as_json
+@click.pass_context
+def tags(ctx: click.Context, name: str, json_: bool) -> None:
+    """The tags of a dataset's versions."""
+    rows = [{"tag": label, "version": version} for label, version in project(ctx).data.tags(name).items()]
+    show(rows, json_=json_, people=lambda: table(rows, {"tag": "tag", "version": "version"}),
+         then=f"tidemill dataset tag {name} LABEL [REF]")  # fmt: skip
+
+
+@click.command()
+@click.argument("name")
+@click.argument("label")
+@click.option("--at", "ref", metavar="REF", help="Where it begins; default: the head of main.")
+@as_json
+@click.pass_context
+def branch(ctx: click.Context, name: str, label: str, ref: str | None, json_: bool) -> None:
+    """Begin branch LABEL; stores nothing."""
+    version = project(ctx).data.branch(name, label, at=ref)
+    then = f"tidemill dataset update {name} FILE --branch {label}"
+    show_version(version, json_=json_, then=then, more={"branch": label})
+
+
+@click.command()
+@click.argument("name")
+@as_json
+@click.pass_context
+def branches(ctx: click.Context, name: str, json_: bool) -> None:
+    """All branches and their heads."""
+    rows = [row(head) | {"branch": label} for label, head in project(ctx).data.branches(name).items()]
+    columns = {"branch": "branch"} | {key: heading for key, heading in COLUMNS.items() if key not in ("name", "branch")}
+    show(rows, json_=json_, people=lambda: table(rows, columns), then=f"tidemill dataset merge {name} BRANCH")
+
+
+@click.command()
+@click.argument("name")
+@click.argument("source")
+@click.option("--into", default="main", show_default=True, help="The branch that gets the changes.")
+@click.option("--ours", multiple=True, metavar="KEY", help="For this row take the values of --into.")
+@click.option("--theirs", multiple=True, metavar="KEY", help="For this row take the values of SOURCE.")
+@click.option("--message", default="")
+@as_json
+@click.pass_context
+def merge(
+    ctx: click.Context,
+    name: str,
+    source: str,
+    into: str,
+    ours: tuple[str, ...],
+    theirs: tuple[str, ...],
+    message: str,
+    json_: bool,
+) -> None:
+    """Bring what SOURCE (a branch, or any version) changed into a branch, row by row.
+
+    Where both changed one value nothing is written and each conflict is shown; exit code 1.
+    """
+    mill = project(ctx)
+    from tidemill.data.branches import MergeConflict
+
+    both = sorted(set(ours) & set(theirs))
+    if both:
+        raise click.UsageError(f"row {both[0]!r} is named by --ours and by --theirs; name it once")
+    sides = {**dict.fromkeys(ours, "ours"), **dict.fromkeys(theirs, "theirs")}
+    try:
+        version = mill.data.merge(name, source, into=into, resolve=sides, message=message)  # type: ignore[arg-type]  # the two words
+    except MergeConflict as conflict:
+        rows = [each.json() for each in conflict.conflicts]
+        columns = {"key": "row", "column": "column", "base": "base", "ours": into, "theirs": source}
+
+        def people() -> None:
+            table([row | {"column": row["column"] or "(the whole row)"} for row in rows], columns)
+            click.echo(f"{len(rows)} conflicts; nothing was merged")
+
+        key = rows[0]["key"] if rows else "KEY"
+        show({"conflicts": rows}, json_=json_, people=people,
+             then=f"tidemill dataset merge {name} {source} --theirs {key}")  # fmt: skip
+        ctx.exit(1)
+    show_version(version, json_=json_)

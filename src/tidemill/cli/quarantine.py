@@ -1,0 +1,86 @@
+"""`tidemill dataset check|quarantine|release|discard`: rows that break a contract."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from tidemill.cli.rows import read
+from tidemill.cli.show import as_json, counted, json_rows, of_version, project, show, table
+from tidemill.cli.versions import show_version
+
+SHOWN_KEYS = 5
+
+
+@click.command()
+@click.argument("name")
+@of_version
+@as_json
+@click.pass_context
+def check(ctx: click.Context, name: str, ref: str | None, json_: bool) -> None:
+    """Judge all rows of a version by the contract, recorded with a report; exit code 1 when a rule fails."""
+    mill = project(ctx)
+    report = mill.contracts.evaluate(mill.data.get(name, ref))
+    rows = [
+        {"rule": each.rule, "severity": each.severity, "ok": each.ok, "rows": each.rows, "keys": list(each.keys)}
+        for each in report.results
+    ]
+
+    def people() -> None:
+        shown = [
+            row | {"keys": list(each.keys)[:SHOWN_KEYS], "severity": "" if each.ok else each.severity}
+            for row, each in zip(rows, report.results, strict=True)
+        ]
+        table(shown, {"rule": "rule", "ok": "kept", "severity": "severity", "rows": "failing rows", "keys": "such as"})
+        click.echo(f"{name}@{report.version} " + ("keeps its contract" if report.ok else "breaks its contract"))
+
+    value = {"dataset": name, "version": report.version, "ok": report.ok, "report": report.artifact.id, "rules": rows}
+    show(value, json_=json_, people=people, then=f"tidemill dataset contract show {name}")
+    ctx.exit(0 if report.ok else 1)
+
+
+@click.command("quarantine")
+@click.argument("name")
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Rows shown to people.")
+@as_json
+@click.pass_context
+def quarantine_(ctx: click.Context, name: str, limit: int, json_: bool) -> None:
+    """Rows that an import kept out, with their reasons."""
+    rows = json_rows(project(ctx).contracts.quarantined(name))
+
+    def people() -> None:
+        own = [column for column in (rows or [{}])[0] if not column.startswith("__")][:5]
+        columns = {"__id": "id", "__reasons": "reasons", **{column: column for column in own}}
+        table(rows[:limit], columns)
+        if len(rows) > limit:
+            click.echo(f"... and {len(rows) - limit:,} more")
+
+    show(rows, json_=json_, people=people, then=f"tidemill dataset release {name} ID ... --with MENDED_FILE")
+
+
+@click.command()
+@click.argument("name")
+@click.argument("keys", nargs=-1, required=True)
+@click.option("--with", "path", type=click.Path(path_type=Path), help="A file with the mended rows.")
+@click.option("--message", default="")
+@as_json
+@click.pass_context
+def release(ctx: click.Context, name: str, keys: tuple[str, ...], path: Path | None, message: str, json_: bool) -> None:
+    """Add quarantined rows (KEYS: row ids or the ids shown) to the dataset after all; the contract is applied again."""
+    frame = None if path is None else read(str(path))
+    show_version(project(ctx).contracts.release(name, keys, frame, message=message), json_=json_)
+
+
+@click.command()
+@click.argument("name")
+@click.argument("keys", nargs=-1, required=True)
+@click.option("--reason", required=True)
+@as_json
+@click.pass_context
+def discard(ctx: click.Context, name: str, keys: tuple[str, ...], reason: str, json_: bool) -> None:
+    """Take rows out of quarantine for good; who and why stays in the log."""
+    count = project(ctx).contracts.discard(name, keys, reason=reason)
+    show({"name": name, "discarded": count}, json_=json_,
+         people=lambda: click.echo(f"{counted(count, 'row')} discarded"),
+         then=f"tidemill dataset quarantine {name}")  # fmt: skip

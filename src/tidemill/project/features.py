@@ -1,0 +1,92 @@
+"""`mill.features`: views of datasets, the same for training and for serving."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from tidemill.core.types import Artifact, Query
+from tidemill.core.workspace import Workspace
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from tidemill.data.online import Materialized
+    from tidemill.data.views import Source, View
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """The feature views of a workspace, their join in time and their online look-up."""
+
+    ws: Workspace
+
+    def source(
+        self,
+        dataset: str,
+        *,
+        by: str | Sequence[str],
+        columns: Sequence[str],
+        on: str | Sequence[str] = (),
+        prefix: str = "",
+        within: timedelta | None = None,
+    ) -> Source:
+        """Columns of a dataset, from the row that was newest by what was known; within: how old it may be."""
+        from tidemill.data import views
+
+        return views.source(dataset, by=by, columns=columns, on=on, prefix=prefix, within=within)
+
+    def define(self, view: View | Mapping[str, Any] | str, *sources: Source) -> Artifact:
+        """Keep a view's definition: a View, its JSON, or a name and sources."""
+        from tidemill.data import features
+        from tidemill.data.views import View
+
+        if isinstance(view, str):
+            view = View(view, sources)
+        return features.define(self.ws, view if isinstance(view, View) else View.of(view))
+
+    def get(self, name: str, version: int | None = None) -> View:
+        """The view of that name, newest by default."""
+        from tidemill.data import views
+
+        return views.get(self.ws, name, version)
+
+    def views(self) -> list[Artifact]:
+        """The newest definition of each view, by name."""
+        every = self.ws.graph.find(Query("artifact", kind="feature-view", limit=100_000))  # the newest first
+        found = {each.name: each for each in reversed(list(every)) if isinstance(each, Artifact)}
+        return [each for _, each in sorted(found.items())]
+
+    def offline(self, view: View | str, left: pl.DataFrame, *, time: str) -> pl.DataFrame:
+        """Exactly the rows of `left`, each with the features as they were known at its `time`."""
+        from tidemill.data import features
+
+        return features.offline(self.ws, view, left, time=time)
+
+    def materialize(
+        self,
+        view: View | str,
+        *,
+        until: datetime | None = None,
+        history: timedelta | None = None,
+        store: str | None = None,
+    ) -> Materialized:
+        """Bring the online store up to the newest versions; only what came since the last time is added."""
+        from tidemill.data import online
+
+        return online.materialize(self.ws, view, until=until, history=history, store=store)
+
+    def lookup(
+        self,
+        view: View | str,
+        entities: Sequence[Mapping[str, Any]],
+        *,
+        at: datetime | None = None,
+        store: str | None = None,
+    ) -> list[dict[str, Any]]:
+        """The features of each entity now, or at a moment: what `offline` gives there."""
+        from tidemill.data import online
+
+        return online.lookup(self.ws, view, entities, at=at, store=store)
