@@ -121,3 +121,49 @@ def test_two_processes_import_into_one_dataset_without_losing_a_part(tmp_path: P
     assert [each.rows for each in versions] == list(range(20, 0, -2))
     assert content(ws, versions[0]) == [*range(10), *range(100, 110)]
     ws.close()
+
+
+UPDATE = """
+import os, signal, sys
+import polars as pl
+from tidemill.core.tables import Tables
+from tidemill.core.workspace import open_workspace
+from tidemill.data import datasets
+
+ws, real, left = open_workspace(sys.argv[1]), Tables._write, [int(sys.argv[2])]
+
+def deadly(*args, **options):
+    made = real(*args, **options)
+    left[0] -= 1
+    if left[0] == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return made
+
+Tables._write = deadly
+before = datasets.scan(ws, datasets.get(ws, "flights")).collect()
+rows = before.filter(pl.col("id") > 0).with_columns(x=pl.when(id=1).then(9.0).otherwise("x"))
+more = pl.DataFrame({"id": [900], "x": [1.0]})
+datasets.add(ws, "flights", pl.concat([rows, more]), key="id", mode="replace")
+"""
+
+
+@pytest.mark.parametrize("commits", [1, 2, 3])
+def test_a_change_that_is_killed_between_its_tables_leaves_the_version_as_it_was(tmp_path: Path, commits: int) -> None:
+    """It writes a new row to the base, a value to one layer, a key to another: none of them is there until all are."""
+    ws = open_workspace(tmp_path / "a.mill")
+    first = datasets.add(ws, "flights", pl.DataFrame({"id": list(range(50)), "x": [0.5] * 50}), key="id")
+    command = [sys.executable, "-c", UPDATE, str(ws.root), str(commits)]
+    ended = subprocess.run(command, capture_output=True, check=False)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
+    assert datasets.log(ws, "flights") == [first]
+    assert content(ws, first) == list(range(50))
+    second = datasets.update(ws, "flights", pl.DataFrame({"id": [7], "x": [7.0]}))
+    third = datasets.delete(ws, "flights", [8])
+    assert datasets.diff(ws, "flights", 1, 3)["changed"] == [7]
+    assert (second.rows, content(ws, third)) == (50, [n for n in range(50) if n != 8])
+    again = subprocess.run([*command[:-1], "99"], capture_output=True, check=False)
+    assert again.returncode == 0, again.stderr.decode()
+    last = datasets.get(ws, "flights")
+    assert content(ws, last) == [*(n for n in range(1, 50) if n != 8), 900]
+    assert datasets.scan(ws, last).filter(pl.col("id").is_in([1, 7])).collect().sort("id")["x"].to_list() == [9.0, 7.0]
+    ws.close()
