@@ -191,7 +191,8 @@ def _written(source: Source, version: DatasetVersion, held: Held, found: pl.Data
     texts = [key_text(row, held.keys) for row in different.iter_rows()]
     keys = different.with_columns(pl.Series(KEY, texts, dtype=pl.String))
     encode = msgspec.msgpack.Encoder().encode
-    plain = found.select(_plain(pl.col(name), kind) for name, kind in zip(source.columns, held.values, strict=True))
+    values = [_plain(pl.col(name), kind) for name, kind in zip(source.columns, held.values, strict=True)]
+    plain = found.select(*values, pl.col(version.event_time or "").dt.epoch("us").alias(EVENT))
     known = pl.max_horizontal(version.event_time or "", version.known_time or version.event_time or "")
     return (
         found.select(

@@ -24,7 +24,7 @@ from tidemill.core.errors import BadInput, NotFound
 from tidemill.core.ids import iso
 from tidemill.core.types import Artifact, Query
 from tidemill.core.workspace import Workspace
-from tidemill.data.online_stores import OnlineStore, open_store
+from tidemill.data.online_stores import Keys, OnlineStore, open_store
 from tidemill.data.vectors import Reader, State, Vector, microseconds, moment
 from tidemill.data.views import View
 
@@ -67,19 +67,14 @@ class Online:
                 f"online view {self.view!r} answers for times from {iso(moment(state.horizon))} on, not for "
                 f"{iso(moment(ticks))}; materialize it with a longer history="
             )
-        asked = [[reader.key(entity) for entity in entities] for reader in self._readers]
-        wanted = [list(dict.fromkeys(key for key in keys if key is not None)) for keys in asked]
-        found = self._store.latest(list(enumerate(wanted)), ticks)
-        vectors = [
-            {key: reader.vector(entries.get(key), ticks) for key in keys}
-            for reader, entries, keys in zip(self._readers, found, wanted, strict=True)
-        ]
-        made: list[Vector] = []
-        for row in zip(*asked, strict=True):
-            vector: Vector = {}
-            for reader, known, key in zip(self._readers, vectors, row, strict=True):
-                vector |= reader.blank if key is None else known[key]
-            made.append(vector)
+        keys: dict[object, Keys] = {}  # sources of the same entity have the same keys
+        for reader in self._readers:
+            if reader.by not in keys:
+                keys[reader.by] = [reader.key(entity) for entity in entities]
+        found = self._store.latest([(n, keys[reader.by]) for n, reader in enumerate(self._readers)], ticks)
+        made: list[Vector] = [{} for _ in entities]
+        for reader, entries in zip(self._readers, found, strict=True):
+            reader.fill(made, entries, ticks)
         return made
 
     def state(self) -> State:

@@ -87,12 +87,13 @@ class State:
 
 
 class Reader:
-    """Reads one source's keys from entities, and vectors from its entries."""
+    """Reads one source's keys from entities, and its features from entries: their values, the event's time last."""
 
     def __init__(self, source: Source, held: Held) -> None:
         self.source = source
         self.within = None if source.within is None else source.within // MICROSECOND
-        self.blank: Vector = dict.fromkeys(source.features)
+        self.by = source.by, held.keys
+        self._blank: Vector = dict.fromkeys(source.features)
         self._texts = [(column, _KEY_TEXTS[kind], kind) for column, kind in zip(source.by, held.keys, strict=True)]
         self._decode = msgspec.msgpack.Decoder(list[Any]).decode
         self._mended = [(n, _MENDED[kind]) for n, kind in enumerate(held.values) if kind != "plain"]
@@ -116,15 +117,22 @@ class Reader:
                 raise WrongType(f"{column} {value!r} is no {kind}; give one") from None
         return f"[{','.join(texts)}]"
 
-    def vector(self, found: tuple[int, bytes] | None, at: int) -> Vector:
-        """The features of what was found for a moment; nulls where that is nothing, or too old."""
-        if found is None or (self.within is not None and at - found[0] > self.within):
-            return self.blank
-        values = self._decode(found[1])
-        for number, mend in self._mended:
-            if values[number] is not None:
-                values[number] = mend(values[number])
-        return dict(zip(self.blank, values, strict=True))
+    def fill(self, vectors: Sequence[Vector], found: Sequence[bytes | None], at: int) -> None:
+        """Put the features of what was found for a moment into each vector; nulls where that is nothing, or too old."""
+        oldest = None if self.within is None else at - self.within
+        for vector, entry in zip(vectors, found, strict=True):
+            if entry is None:
+                vector.update(self._blank)
+                continue
+            values = self._decode(entry)
+            event = values.pop()
+            if oldest is not None and event < oldest:
+                vector.update(self._blank)
+                continue
+            for number, mend in self._mended:
+                if values[number] is not None:
+                    values[number] = mend(values[number])
+            vector.update(zip(self._blank, values, strict=True))
 
 
 def microseconds(at: datetime) -> int:

@@ -20,7 +20,10 @@ from tidemill.core.errors import BadInput
 
 
 class Entry(NamedTuple):
-    """What a key's row is from `known` on: when it happened, its row id (JSON text) and its values (MessagePack)."""
+    """What a key's row is from `known` on: when it happened, its row id (JSON text) and its values.
+
+    values: a MessagePack array of the features and, last, the event once more.
+    """
 
     key: str
     known: int
@@ -45,6 +48,9 @@ class Pruning(NamedTuple):
     oldest: int | None
 
 
+Keys = Sequence[str | None]
+
+
 class OnlineStore(Protocol):
     """The entries of one view, by source and key."""
 
@@ -52,8 +58,11 @@ class OnlineStore(Protocol):
         """What `write` said last (JSON), or None."""
         ...
 
-    def latest(self, wanted: Sequence[tuple[int, Sequence[str]]], at: int) -> list[dict[str, tuple[int, bytes]]]:
-        """For each (source, keys): of each key that has one, (event, values) of the last entry known by `at`."""
+    def latest(self, wanted: Sequence[tuple[int, Keys]], at: int) -> list[list[bytes | None]]:
+        """For each (source, keys): the values of each key's last entry known by `at`; None where there is none.
+
+        None as a key has no entry.
+        """
         ...
 
     def history(self, source: int, since: Mapping[str, int]) -> list[Entry]:

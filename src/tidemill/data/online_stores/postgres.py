@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from tidemill.core.errors import MissingExtra, NotFound
-from tidemill.data.online_stores import Change, Entry, Pruning, text_of
+from tidemill.data.online_stores import Change, Entry, Keys, Pruning, text_of
 
 if TYPE_CHECKING:
     import psycopg
@@ -21,9 +21,9 @@ CREATE TABLE IF NOT EXISTS tidemill_online (
 """
 MAKING = 0x71DE_0010  # the lock under which the tables are made: CREATE IF NOT EXISTS races with itself
 LATEST = """
-SELECT e.k, s.event, s.v FROM unnest(%s::text[]) AS e(k) CROSS JOIN LATERAL (
-    SELECT event, v FROM tidemill_online AS t WHERE t.view = %s AND t.source = %s AND t.k = e.k AND t.known <= %s
-    ORDER BY t.known DESC LIMIT 1) AS s
+SELECT s.v FROM unnest(%s::text[]) WITH ORDINALITY AS e(k, place) LEFT JOIN LATERAL (
+    SELECT v FROM tidemill_online AS t WHERE t.view = %s AND t.source = %s AND t.k = e.k AND t.known <= %s
+    ORDER BY t.known DESC LIMIT 1) AS s ON true ORDER BY e.place
 """
 HISTORY = """
 SELECT s.k, s.known, s.event, s.row, s.v FROM unnest(%(keys)s::text[], %(since)s::bigint[]) AS e(k, since)
@@ -60,15 +60,15 @@ class PostgresOnline:
         found = self._link.execute("SELECT body FROM tidemill_online_state WHERE view = %s", (self.view,)).fetchone()
         return None if found is None else bytes(found[0])
 
-    def latest(self, wanted: Sequence[tuple[int, Sequence[str]]], at: int) -> list[dict[str, tuple[int, bytes]]]:
+    def latest(self, wanted: Sequence[tuple[int, Keys]], at: int) -> list[list[bytes | None]]:
         """See OnlineStore."""
         with self._link.transaction():
             self._link.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             return [
-                {
-                    text_of(key): (int(event), bytes(values))
-                    for key, event, values in self._link.execute(LATEST, (list(keys), self.view, source, at))
-                }
+                [
+                    None if values is None else bytes(values)
+                    for (values,) in self._link.execute(LATEST, (list(keys), self.view, source, at))
+                ]
                 for source, keys in wanted
             ]
 

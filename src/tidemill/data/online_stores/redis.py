@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from tidemill.core.errors import BadInput, Busy, NotFound
-from tidemill.data.online_stores import Change, Entry, Pruning
+from tidemill.data.online_stores import Change, Entry, Keys, Pruning
 
 WAIT_S = 30.0
 PORT = 6379
@@ -34,19 +34,19 @@ class RedisOnline:
         (found,) = self._server.ask([("GET", self._name)])
         return None if found is None else bytes(found)
 
-    def latest(self, wanted: Sequence[tuple[int, Sequence[str]]], at: int) -> list[dict[str, tuple[int, bytes]]]:
+    def latest(self, wanted: Sequence[tuple[int, Keys]], at: int) -> list[list[bytes | None]]:
         """See OnlineStore."""
         asked = [
             ("ZREVRANGEBYSCORE", self._key(source, key), at, "-inf", "LIMIT", 0, 1)
             for source, keys in wanted
             for key in keys
+            if key is not None
         ]
         replies = iter(self._server.ask(asked))
-        made: list[dict[str, tuple[int, bytes]]] = []
+        made: list[list[bytes | None]] = []
         for _, keys in wanted:
-            members = [(key, next(replies)) for key in keys]
-            entries = [_entry(key, 0, member[0]) for key, member in members if member]
-            made.append({each.key: (each.event, each.values) for each in entries})
+            members = [None if key is None else next(replies) for key in keys]
+            made.append([_entry("", 0, member[0]).values if member else None for member in members])
         return made
 
     def history(self, source: int, since: Mapping[str, int]) -> list[Entry]:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tidemill.core.errors import Busy, NoRoom
-from tidemill.data.online_stores import Change, Entry, Pruning
+from tidemill.data.online_stores import Change, Entry, Keys, Pruning
 
 WAIT_S = 30.0
 SCHEMA = """
@@ -18,11 +18,10 @@ CREATE TABLE IF NOT EXISTS entries (
     source INTEGER NOT NULL, k TEXT NOT NULL, known INTEGER NOT NULL, event INTEGER NOT NULL, row TEXT NOT NULL,
     v BLOB NOT NULL, PRIMARY KEY (source, k, known)) WITHOUT ROWID;
 """
-# json_each: all keys in one statement, with one search each. CROSS JOIN keeps that order.
+# json_each: all keys in one statement, in their order; one search a key takes half the time of two (moment, then row).
 LATEST = """
-SELECT e.value, s.event, s.v FROM json_each(?3) AS e CROSS JOIN entries AS s
-ON s.source = ?1 AND s.k = e.value
-AND s.known = (SELECT max(known) FROM entries WHERE source = ?1 AND k = e.value AND known <= ?2)
+SELECT (SELECT v FROM entries WHERE source = ?1 AND k = e.value AND known <= ?2 ORDER BY known DESC LIMIT 1)
+FROM json_each(?3) AS e
 """
 HISTORY = """
 SELECT s.k, s.known, s.event, s.row, s.v FROM json_each(?2) AS e CROSS JOIN entries AS s
@@ -57,13 +56,13 @@ class SqliteOnline:
         found = self._link.execute("SELECT body FROM state WHERE view = ?", (self.view,)).fetchone()
         return None if found is None else bytes(found[0])
 
-    def latest(self, wanted: Sequence[tuple[int, Sequence[str]]], at: int) -> list[dict[str, tuple[int, bytes]]]:
+    def latest(self, wanted: Sequence[tuple[int, Keys]], at: int) -> list[list[bytes | None]]:
         """See OnlineStore."""
         run = self._link.execute
         run("BEGIN")  # one state for all sources
         try:
             return [
-                {key: (event, values) for key, event, values in run(LATEST, (source, at, json.dumps(keys)))}
+                [values for (values,) in run(LATEST, (source, at, json.dumps(keys))).fetchall()]
                 for source, keys in wanted
             ]
         finally:
