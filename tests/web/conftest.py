@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -18,6 +19,7 @@ import uvicorn
 import tidemill as tm
 from tidemill.core.ids import iso
 from tidemill.core.types import Traffic
+from tidemill.data import branches, contract, contracts, datasets, features, files, governance, importing
 from tidemill.improve.watching import watch_day
 from tidemill.serve import deploy
 from tidemill.watch import log
@@ -27,6 +29,9 @@ TOKEN = "the token of the page tests, 0123"
 BEGIN = datetime(2013, 4, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
 DAYS = 6
+PNG = base64.b64decode(  # one transparent pixel
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
+)
 
 
 def logistic(train: tm.Matrix, strength: float = 1.0) -> Any:  # Any: an estimator
@@ -84,6 +89,26 @@ def play(mill: tm.Project) -> None:
     served.stop()
 
 
+def manage(mill: tm.Project, folder: Path) -> None:
+    """Guests with personal columns, a contract that keeps one out, a tag and a branch; pictures; a feature view."""
+    ws = mill.ws
+    guests = pl.DataFrame({"guest": ["g1", "g2"], "email": ["ada@example.org", "bob@example.org"], "age": [36, 51]})
+    datasets.add(ws, "guests", guests, key="guest", message="two <guests>")
+    governance.describe(ws, "guests", owner="ada", description="Who came", classification="confidential")
+    governance.tag(ws, "guests", "email", "pii:email", "subject")
+    contracts.set_contract(ws, "guests", contract.rules(["guest unique", "age between 0 130"]))
+    late = pl.DataFrame({"guest": ["g3", "g4"], "email": ["cy@example.org", "di@example.org"], "age": [44, 444]})
+    importing.add(ws, "guests", late, key="guest", message="later")
+    datasets.update(ws, "guests", pl.DataFrame({"guest": ["g2"], "age": [52]}), message="a birthday")
+    datasets.tag(ws, "guests", 2, "opening")
+    branches.branch(ws, "guests", "trial")
+    (folder / "seals").mkdir(parents=True)
+    (folder / "seals" / "one.png").write_bytes(PNG)
+    (folder / "notes.txt").write_text("a <b>note</b>")
+    files.add_folder(ws, "pictures", folder)
+    features.define(ws, features.View("port", (features.Source("tides", ("port",), ("length",)),)))
+
+
 @pytest.fixture
 def token() -> str:
     """What opens the pages. A fixture: every folder has a module named conftest, so none can be imported by name."""
@@ -94,6 +119,7 @@ def token() -> str:
 def mill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tm.Project]:
     with tm.open(tmp_path_factory.mktemp("web") / "tides.mill") as project:
         play(project)
+        manage(project, tmp_path_factory.mktemp("pictures") / "folder")
         yield project
 
 
@@ -157,6 +183,15 @@ def paths(mill: tm.Project) -> dict[str, str]:
         "run": f"/runs/{fit}",
         "datasets": "/datasets",
         "dataset": "/datasets/tides",
+        "guests": "/datasets/guests",
+        "profile": "/datasets/guests/profile",
+        "diff": "/datasets/guests/diff?old=1",
+        "card": "/datasets/guests/card",
+        "contract": "/datasets/guests/contract",
+        "files": "/datasets/pictures/files",
+        "features": "/features",
+        "feature": "/features/port",
+        "audit": "/audit?subject=dataset/guests",
         "models": "/models",
         "model": "/models/tides/1",
         "deployments": "/deployments",

@@ -22,7 +22,8 @@ HOSTILE = "<script>taken=1</script><img src=x onerror=taken=1>"
 
 PAGES = (
     "overview", "runs", "run", "datasets", "dataset", "models", "model", "deployments", "deployment", "prediction",
-    "alerts", "trace", "impact",
+    "alerts", "trace", "impact", "guests", "profile", "diff", "card", "contract", "files",
+    "features", "feature", "audit",
 )  # fmt: skip
 SIZES = ((320, 640), (1280, 900))
 

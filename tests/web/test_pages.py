@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 import tidemill as tm
+from tidemill.data import access
 
 VOID = {"meta", "link", "img", "input", "br", "path", "circle", "rect", "wbr"}
 
@@ -43,7 +44,8 @@ class Shape(HTMLParser):
 @pytest.mark.parametrize(
     "name",
     ["overview", "runs", "run", "datasets", "dataset", "models", "model", "deployments", "deployment", "prediction",
-     "alerts", "trace", "impact"],
+     "alerts", "trace", "impact", "guests", "profile", "diff", "card", "contract", "files", "features", "feature",
+     "audit"],
 )  # fmt: skip
 def test_a_page_is_whole_and_stays_at_home(browser: httpx.Client, paths: dict[str, str], name: str) -> None:
     answer = browser.get(paths[name])
@@ -55,7 +57,28 @@ def test_a_page_is_whole_and_stays_at_home(browser: httpx.Client, paths: dict[st
     assert "<b>Bari" not in answer.text
 
 
-@pytest.mark.parametrize("name", ["overview", "run", "dataset", "model", "deployment", "prediction", "alerts", "trace"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "overview",
+        "run",
+        "dataset",
+        "model",
+        "deployment",
+        "prediction",
+        "alerts",
+        "trace",
+        "guests",
+        "profile",
+        "diff",
+        "card",
+        "contract",
+        "files",
+        "features",
+        "feature",
+        "audit",
+    ],
+)
 def test_a_page_links_to_itself_as_json(browser: httpx.Client, paths: dict[str, str], name: str) -> None:
     shape = Shape()
     shape.feed(browser.get(paths[name]).text)
@@ -104,6 +127,47 @@ def test_a_dataset_shows_each_value_below_its_column(browser: httpx.Client, path
     assert first["port"] in ("Brest", "<b>Bari</b>")
 
 
+def test_personal_columns_are_masked_on_every_page_until_a_role_is_granted(
+    browser: httpx.Client, mill: tm.Project, paths: dict[str, str]
+) -> None:
+    pages = [paths[name] for name in ("guests", "profile", "diff", "contract", "card")]
+    pages += ["/datasets/guests.json", "/datasets/guests/profile.json", "/datasets/guests/contract.json",
+              "/datasets/guests/diff.json?old=1", "/api/v1/datasets/guests/diff?old=1"]  # fmt: skip
+    assert not [path for path in pages if "@example.org" in browser.get(path).text]
+    who = mill.ws.settings.who
+    access.grant(mill.ws, who, "pii")
+    try:
+        assert all("@example.org" in browser.get(paths[name]).text for name in ("guests", "profile", "contract"))
+    finally:
+        access.revoke(mill.ws, who, "pii")
+    looks = browser.get("/audit.json?what=read&subject=dataset/guests").json()["lines"]
+    assert {tuple(each["body"]["masked"]) for each in looks if each.get("body")} == {("email",), ()}
+
+
+def test_what_changed_is_shown_row_by_row(browser: httpx.Client) -> None:
+    page = browser.get("/datasets/guests/diff?old=2&new=3").text
+    assert "<del>51</del>" in page
+    assert "<ins>52</ins>" in page
+
+
+def test_what_fails_the_contract_waits_in_quarantine_with_its_reason(browser: httpx.Client) -> None:
+    found = browser.get("/datasets/guests/contract.json").json()
+    assert found["rules"] == ["guest unique", "age between 0 130"]
+    row = dict(zip(found["columns"], found["rows"][0], strict=True))
+    assert (found["quarantined"], row["guest"], row["age"]) == (1, "g4", 444)
+    assert "age between 0 130" in browser.get("/datasets/guests/contract").text
+
+
+def test_a_picture_is_shown_and_any_other_file_is_a_download(browser: httpx.Client) -> None:
+    picture = browser.get("/datasets/pictures/file", params={"path": "seals/one.png"})
+    assert (picture.headers["content-type"], picture.content[:4]) == ("image/png", b"\x89PNG")
+    note = browser.get("/datasets/pictures/file", params={"path": "notes.txt"})
+    assert note.headers["content-type"] == "application/octet-stream"
+    assert note.headers["content-disposition"] == "attachment; filename*=UTF-8''notes.txt"
+    assert browser.get("/datasets/pictures/file", params={"path": "../tidemill.json"}).status_code == 404
+    assert browser.get("/datasets/guests/file", params={"path": "g1"}).status_code == 422
+
+
 def test_an_alert_is_seen_by_its_form(browser: httpx.Client, mill: tm.Project) -> None:
     alert = mill.alerts("tides")[0]
     sent = {"note": "looked & fine", "next": "/alerts?deployment=tides"}
@@ -123,7 +187,7 @@ def test_a_wrong_name_is_told_with_the_nearest(browser: httpx.Client) -> None:
 
 def test_an_empty_workspace_says_what_to_do_next(serve: Callable[[], AbstractContextManager[httpx.Client]]) -> None:
     with serve() as client:
-        for path in ("/", "/runs", "/datasets", "/models", "/deployments", "/alerts"):
+        for path in ("/", "/runs", "/datasets", "/models", "/deployments", "/alerts", "/features", "/audit"):
             assert client.get(path).status_code == 200
         assert "tidemill demo" in client.get("/").text
 

@@ -91,16 +91,12 @@ def profile(project: Project, name: str, *, version: str | None = None) -> Shown
 
 
 def card(project: Project, name: str, *, version: str | None = None) -> Shown:
-    """The dataset card, Markdown, and the Croissant description."""
-    from tidemill.data import cards, croissant
+    """The dataset card, Markdown."""
+    from tidemill.data import cards
     from tidemill.data import datasets as stored
 
     found = stored.resolve(project.ws, name, version)
-    return {
-        **_line(found),
-        "card": cards.card(project.ws, found),
-        "croissant": croissant.croissant(project.ws, found),
-    }
+    return {**_line(found), "card": cards.card(project.ws, found)}
 
 
 def diff(project: Project, name: str, *, old: str | None = None, new: str | None = None) -> Shown:
