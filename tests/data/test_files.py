@@ -151,8 +151,8 @@ def test_a_pattern_takes_some_files_and_status_remembers_it(ws: Workspace, folde
     version = files.add_folder(ws, "cells", folder, pattern="**/*.png")
     assert sorted(contents(ws, version)) == ["one.png", "train/two.png"]
     assert files.status(ws, "cells", folder) == {"added": [], "changed": [], "removed": [], "unchanged": 2}
-    assert [each.path for each in folders.walk(folder, pattern="*.png")] == ["one.png"]
-    assert [each.path for each in folders.walk(folder, pattern="train/t?o*")] == ["train/two.png"]
+    assert folders.walk(folder, pattern="*.png")["path"].to_list() == ["one.png"]
+    assert folders.walk(folder, pattern="train/t?o*")["path"].to_list() == ["train/two.png"]
 
 
 def test_a_workspace_and_litter_inside_the_folder_are_left_out(tmp_path: Path) -> None:

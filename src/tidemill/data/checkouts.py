@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import polars as pl
+
 from tidemill.core import packs
 from tidemill.core.errors import BadInput, Conflict, NoRoom
 from tidemill.core.ids import new_id
@@ -62,12 +64,12 @@ def _checkout(
     progress: files.Progress | None,
 ) -> dict[str, int]:
     _require_distinct(wanted, drafts)
-    known = folders.recall(ws, folder)
     entries = folders.walk(folder, links="skip")
-    there = _there(folder, entries, wanted, known)
+    seen = _there(folder, entries, wanted, folders.recall(ws, folder))
+    there: dict[str, str] = dict(seen.select("path", "digest").iter_rows())
     reader = packs.Reader(ws)
-    stored = dict(zip(there, reader.index.has([each.digest for each in there.values()]), strict=True))
-    write = [path for path, digest in wanted.items() if path not in there or there[path].digest != digest]
+    stored = dict(zip(there, reader.index.has(there.values()), strict=True))
+    write = [path for path, digest in wanted.items() if there.get(path) != digest]
     lost = [path for path in write if path in there and not stored[path]]
     if lost and not force:
         raise Conflict(
@@ -75,36 +77,32 @@ def _checkout(
             f"{', '.join(map(repr, lost[:SHOWN]))}; add the folder first, or force=True to overwrite them"
         )
     remove = [path for path in there if path not in wanted and stored[path]]
-    _require_room(folder, write, {entry.path for entry in entries}.difference(remove))
+    _require_room(folder, write, set(entries["path"]).difference(remove))
     for path in remove:
         (folder / path).unlink(missing_ok=True)
         _remove_empty(folder, (folder / path).parent)
-    seen = {path: each for path, each in there.items() if path not in remove}
-    done = 0
+    made: list[Seen] = []
     alike: dict[str, list[str]] = {}
     for path in write:
         alike.setdefault(wanted[path], []).append(path)
     for digest in reader.in_order(alike):
         for path in alike[digest]:
-            seen[path] = _place(reader, digest, path, folder, drafts)
-            done += 1
+            made.append(_place(reader, digest, path, folder, drafts))
             if progress is not None:
-                progress(done, len(write))
-    folders.remember(ws, folder, seen.values())
+                progress(len(made), len(write))
+    left = seen.filter(~pl.col("path").is_in([*remove, *write]))
+    folders.remember(ws, folder, pl.concat([left, folders.seen_frame(made)]))
     same = len(wanted) - len(write)
     return {"written": len(write), "removed": len(remove), "unchanged": same}
 
 
-def _there(folder: Path, entries: list[Entry], wanted: Mapping[str, str], known: Mapping[str, Seen]) -> dict[str, Seen]:
+def _there(folder: Path, entries: pl.DataFrame, wanted: Mapping[str, str], before: pl.DataFrame) -> pl.DataFrame:
     """What the files hold that are in the version, or were put or read here before; others are of no interest."""
-    there: dict[str, Seen] = {}
-    for entry in entries:
-        seen = known.get(entry.path)
-        if seen is not None and seen.trusted and seen.entry == entry:
-            there[entry.path] = seen
-        elif seen is not None or entry.path in wanted:
-            there[entry.path] = files.look(folder, entry)
-    return there
+    of_interest = pl.col("path").is_in([*wanted, *before["path"]])
+    known = folders.known(entries.filter(of_interest), before)
+    unknown = known.filter(pl.col("digest").is_null()).select(*folders.STATE)
+    read = folders.seen_frame(files.look(folder, Entry(*row)) for row in unknown.iter_rows())
+    return pl.concat([known.filter(pl.col("digest").is_not_null()), read])
 
 
 def _require_room(folder: Path, paths: list[str], stays: set[str]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from io import FileIO
@@ -40,6 +40,7 @@ WHOLE_BYTES = 1 << 20  # smaller files are one piece: less than 16 chunks have t
 LISTED = 1000
 TRIES = 3
 KEPT = 4
+NOWHERE = "0" * 64  # no file has this digest
 
 
 def add_folder(
@@ -65,18 +66,16 @@ def add_folder(
     """
     skip = [ws.root, *([] if manifest is None else [manifest])]
     entries = folders.walk(folder, pattern=pattern, links=links, skip=skip)
-    if not entries:
+    if not entries.height:
         raise EmptyInput(f"no file in {folder} matches {pattern!r}; give another folder or pattern")
     packer = packs.Packer(ws)
-    seen = _read_all(folder, entries, folders.recall(ws, folder), packer, progress)
+    seen = _read_all(folder, folders.known(entries, folders.recall(ws, folder)), packer, progress)
     packer.finish()
     folders.remember(ws, folder, seen)
-    lost = [each.entry.path for each, has in zip(seen, _has(packer, seen), strict=True) if not has]
-    if lost:
+    lost = seen["path"].filter(~pl.Series(packer.index.has(seen["digest"])))
+    if len(lost):
         raise Conflict(f"{len(lost)} files, such as {lost[0]!r}, were erased while they were added; run it again")
-    rows = pl.DataFrame(
-        [(each.entry.path, each.digest, each.entry.size_bytes, *each[2:5]) for each in seen], SCHEMA, orient="row"
-    )
+    rows = seen.select(*SCHEMA)
     without_file: list[str] = []
     without_row: list[str] = []
     if manifest is not None:
@@ -123,27 +122,27 @@ def status(ws: Workspace, name: str, folder: Path, *, version: DatasetVersion | 
     how = {} if asked is None else asked.body
     skip = [ws.root, *([folder / how["manifest"]] if how.get("manifest") else [])]
     entries = folders.walk(folder, pattern=how.get("pattern", "**/*"), links=how.get("links", "inside"), skip=skip)
-    recorded = {path: (digest, size) for path, digest, size in _rows(ws, version)}
-    known = folders.recall(ws, folder)
-    fresh: dict[str, Seen] = {}
-    added, changed, same = [], [], 0
-    for entry in entries:
-        digest, size = recorded.pop(entry.path, ("", -1))
-        if size == -1:
-            added.append(entry.path)
-        elif size != entry.size_bytes:
-            changed.append(entry.path)
-        else:
-            seen = known.get(entry.path)
-            if seen is None or not seen.trusted or seen.entry != entry:
-                seen = fresh[entry.path] = look(folder, entry)
-            if seen.digest == digest:
-                same += 1
-            else:
-                changed.append(entry.path)
-    if fresh:
-        folders.remember(ws, folder, {**known, **fresh}.values())
-    return {"added": added, "changed": changed, "removed": sorted(recorded), "unchanged": same}
+    before = folders.recall(ws, folder)
+    both = folders.known(entries, before).join(
+        _rows(ws, version).rename({"digest": "was", "size_bytes": "was_bytes"}), on="path", how="full", coalesce=True
+    )
+    there, recorded = pl.col("size_bytes").is_not_null(), pl.col("was").is_not_null()
+    alike = both.filter(there & recorded & (pl.col("size_bytes") == pl.col("was_bytes")))
+    fresh = folders.seen_frame(
+        look(folder, Entry(*row)) for row in alike.filter(pl.col("digest").is_null()).select(*folders.STATE).iter_rows()
+    )
+    if fresh.height:
+        folders.remember(ws, folder, pl.concat([before.join(fresh, on="path", how="anti"), fresh]))
+    same = pl.concat(
+        [alike.select("path", "digest", "was"), fresh.join(alike, on="path").select("path", "digest", "was")]
+    )
+    unchanged = same.filter(pl.col("digest") == pl.col("was")).select("path")
+    return {
+        "added": _paths(both.filter(there & ~recorded)),
+        "changed": _paths(both.filter(there & recorded).join(unchanged, on="path", how="anti")),
+        "removed": _paths(both.filter(~there)),
+        "unchanged": unchanged.height,
+    }
 
 
 class Files:
@@ -152,7 +151,7 @@ class Files:
     def __init__(self, ws: Workspace, version: DatasetVersion) -> None:
         require_files(version)
         self.version = version
-        self.digests = {path: digest for path, digest, _ in _rows(ws, version)}
+        self.digests: dict[str, str] = dict(_rows(ws, version).select("path", "digest").iter_rows())
         self._reader = packs.Reader(ws)
 
     def read(self, path: str) -> bytes:
@@ -210,7 +209,7 @@ def blobs_of(ws: Workspace, version: DatasetVersion) -> set[str]:
     """The digests in the store that the version needs: its packs and the packs' index; none for rows without files."""
     if not is_files(version):
         return set()
-    return packindex.load(ws).blobs_of([digest for _, digest, _ in _rows(replace(ws, clock=None), version)])
+    return packindex.load(ws).blobs_of(_rows(replace(ws, clock=None), version)["digest"])
 
 
 def is_files(version: DatasetVersion) -> bool:
@@ -229,25 +228,18 @@ def require_files(version: DatasetVersion) -> None:
 # ------------------------------------------------------------------------------------------------------- reading files
 
 
-def _read_all(
-    folder: Path,
-    entries: Sequence[Entry],
-    known: Mapping[str, Seen],
-    packer: packs.Packer,
-    progress: Progress | None,
-) -> list[Seen]:
-    seen: list[Seen] = []
-    same = {path: each for path, each in known.items() if each.trusted}
-    stored = dict(zip(same, packer.index.has(each.digest for each in same.values()), strict=True))
-    for n, entry in enumerate(entries):
-        before = same.get(entry.path)
-        if before is not None and before.entry == entry and stored[entry.path]:
-            seen.append(before)
-        else:
-            seen.append(look(folder, entry, packer))
+def _read_all(folder: Path, known: pl.DataFrame, packer: packs.Packer, progress: Progress | None) -> pl.DataFrame:
+    """All files with what is in them, those read that are not known or whose bytes are stored nowhere."""
+    stored = pl.Series("stored", packer.index.has(known["digest"].fill_null(NOWHERE)), pl.Boolean)
+    kept, wanted = known.filter(stored), known.filter(~stored).select(*folders.STATE)
+    fresh: list[Seen] = []
+    if progress is not None and kept.height:
+        progress(kept.height, known.height)
+    for row in wanted.iter_rows():
+        fresh.append(look(folder, Entry(*row), packer))
         if progress is not None:
-            progress(n + 1, len(entries))
-    return seen
+            progress(kept.height + len(fresh), known.height)
+    return pl.concat([kept, folders.seen_frame(fresh)]).sort("path")
 
 
 def look(folder: Path, entry: Entry, packer: packs.Packer | None = None) -> Seen:
@@ -280,7 +272,7 @@ def look(folder: Path, entry: Entry, packer: packs.Packer | None = None) -> Seen
 def described(entry: Entry, digest: str, head: bytes, *, trusted: bool = False) -> Seen:
     """A file with this digest, and what its first bytes say."""
     kind = media.media_type(entry.path, head)
-    return Seen(entry, digest, kind, *media.image_size(kind, head), trusted)
+    return Seen(*entry, digest, kind, *media.image_size(kind, head), trusted)
 
 
 def _digest(file: FileIO, size_bytes: int, kind: str, packer: packs.Packer | None) -> str:
@@ -292,10 +284,6 @@ def _digest(file: FileIO, size_bytes: int, kind: str, packer: packs.Packer | Non
     return packer.add_stream(file, by_content=not media.dense(kind))[0]
 
 
-def _has(packer: packs.Packer, seen: Sequence[Seen]) -> list[bool]:
-    return packer.index.has([each.digest for each in seen])
-
-
 def _version(ws: Workspace, name: str, rows: pl.DataFrame, *, message: str, source: str) -> DatasetVersion:
     newest = datasets.find(replace(ws, clock=None), name)
     columns = {column: str(kind) for column, kind in rows.schema.items()}
@@ -304,5 +292,9 @@ def _version(ws: Workspace, name: str, rows: pl.DataFrame, *, message: str, sour
     return datasets.add(ws, name, rows, key=KEY, mode="replace", message=message, source=source)
 
 
-def _rows(ws: Workspace, version: DatasetVersion) -> list[tuple[str, str, int]]:
-    return datasets.scan(ws, version).select("path", "digest", "size_bytes").collect().rows()
+def _rows(ws: Workspace, version: DatasetVersion) -> pl.DataFrame:
+    return datasets.scan(ws, version).select("path", "digest", "size_bytes").collect()
+
+
+def _paths(frame: pl.DataFrame) -> list[str]:
+    return sorted(frame["path"].to_list())

@@ -30,18 +30,21 @@ DRAFT = ".tidemill-"
 IGNORED = frozenset({".git", ".DS_Store", "Thumbs.db"})
 MOMENT_NS, COARSE_NS, SECOND_NS = 50_000_000, 2_000_000_000, 1_000_000_000
 CACHES = "caches/files"
-CACHED = {
+STATE = {
     "path": pl.String,
     "size_bytes": pl.Int64,
     "mtime_ns": pl.Int64,
     "ctime_ns": pl.Int64,
     "inode": pl.UInt64,
+}
+FOUND = {
     "digest": pl.String,
     "media_type": pl.String,
     "width": pl.Int32,
     "height": pl.Int32,
     "trusted": pl.Boolean,
 }
+SEEN = {**STATE, **FOUND}
 
 
 class Entry(NamedTuple):
@@ -57,7 +60,11 @@ class Entry(NamedTuple):
 class Seen(NamedTuple):
     """A file as it was read: its entry, what was found, and whether an equal entry means equal bytes."""
 
-    entry: Entry
+    path: str
+    size_bytes: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
     digest: str
     media_type: str
     width: int | None
@@ -70,8 +77,8 @@ def entry_of(path: str, found: os.stat_result) -> Entry:
     return Entry(path, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
 
 
-def walk(folder: Path, *, pattern: str = "**/*", links: Links = "inside", skip: Iterable[Path] = ()) -> list[Entry]:
-    """The files below the folder whose path matches the pattern, in order of path.
+def walk(folder: Path, *, pattern: str = "**/*", links: Links = "inside", skip: Iterable[Path] = ()) -> pl.DataFrame:
+    """The files below the folder whose path matches the pattern, in order of path: columns STATE.
 
     Left out are .git, .DS_Store, Thumbs.db, what `skip` names, and drafts of a checkout. links: "inside" reads links to
     files within the folder as those files and raises BadInput for others; "follow" reads links to any file; "skip"
@@ -82,7 +89,8 @@ def walk(folder: Path, *, pattern: str = "**/*", links: Links = "inside", skip: 
     wanted = None if pattern == "**/*" else _pattern(pattern)
     inside = os.path.realpath(folder) + os.sep
     left_out = {os.path.realpath(each).removeprefix(inside).replace(os.sep, "/") for each in skip}
-    entries: list[Entry] = []
+    # plain tuples: the garbage collector stops looking at those, of a million files too
+    entries: list[tuple[str, int, int, int, int]] = []
     waiting = [(str(folder), "")]
     while waiting:
         place, before = waiting.pop()
@@ -102,8 +110,8 @@ def walk(folder: Path, *, pattern: str = "**/*", links: Links = "inside", skip: 
                         state = _behind(each.path, path, inside if links == "inside" else "")
                     if not stat.S_ISREG(state.st_mode):
                         raise BadInput(f"{path!r} in {folder} is no file but a device, pipe or socket; remove it")
-                    entries.append(entry_of(path, state))
-    return sorted(entries)
+                    entries.append((path, state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino))
+    return pl.DataFrame(entries, STATE, orient="row").sort("path")
 
 
 def _require_text(path: str) -> None:
@@ -181,22 +189,30 @@ def now_ns() -> int:
     return time.time_ns()
 
 
-def recall(ws: Workspace, folder: Path) -> dict[str, Seen]:
-    """What was seen in this folder, by path; nothing where there is no cache, or a broken one."""
+def recall(ws: Workspace, folder: Path) -> pl.DataFrame:
+    """What was seen in this folder, columns SEEN; no rows where there is no cache, or a broken one."""
     try:
-        frame = pl.read_ipc(io.BytesIO(_cache(ws, folder).read_bytes()))
-        rows = frame.select(*CACHED).rows()
+        return pl.read_ipc(io.BytesIO(_cache(ws, folder).read_bytes())).select(*SEEN).cast(SEEN)  # type: ignore[arg-type]
     except (OSError, PolarsError):
-        return {}
-    return {row[0]: Seen(Entry(*row[:5]), *row[5:]) for row in rows}
+        return seen_frame([])
 
 
-def remember(ws: Workspace, folder: Path, seen: Iterable[Seen]) -> None:
+def seen_frame(seen: Iterable[Seen]) -> pl.DataFrame:
+    """As rows, columns SEEN."""
+    return pl.DataFrame(list(seen), SEEN, orient="row")
+
+
+def known(entries: pl.DataFrame, seen: pl.DataFrame) -> pl.DataFrame:
+    """The entries with what is known of them: columns SEEN, those of FOUND null for files that have to be read."""
+    return entries.join(seen.filter("trusted"), on=list(STATE), how="left", maintain_order="left")
+
+
+def remember(ws: Workspace, folder: Path, seen: pl.DataFrame) -> None:
     """Keep what was seen for the next time: a cache of this machine, by one rename."""
     place = _cache(ws, folder)
     place.parent.mkdir(parents=True, exist_ok=True)
     draft = place.with_name(f"{DRAFT}{new_id()}")
-    pl.DataFrame([(*each.entry, *each[1:]) for each in seen], schema=CACHED, orient="row").write_ipc(draft)
+    seen.write_ipc(draft)
     draft.replace(place)
 
 
