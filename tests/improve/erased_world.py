@@ -61,9 +61,9 @@ def fit(train: tm.Matrix) -> object:
     return LogisticRegression().fit(train.X, train.y)
 
 
-def build(root: Path) -> Workspace:
-    """Fill a new workspace."""
-    ws = tm.open(root).ws
+def build(root: Path, url: str = "", store: str | None = None) -> Workspace:
+    """Fill a new workspace: the folder `root`, or elsewhere with its sources beside that folder."""
+    ws = tm.open(url or root, store=store).ws
     clocks: dict[str, Any] = {"key": "id", "event_time": "at", "known_time": "at"}
     datasets.add(ws, "customers", customers(0, 300), **clocks)
     second = datasets.add(ws, "customers", customers(300, 50), **clocks)
@@ -97,7 +97,6 @@ def build(root: Path) -> Workspace:
     _online(ws)
     (ws.root / "logs").mkdir(exist_ok=True)
     (ws.root / "logs" / "old.log").write_text(f"POST /predict by {EMAIL}\nGET /health\n")
-    (ws.root / "objects" / ".drafts").mkdir(exist_ok=True)
     ws.store.put(f"a blob that nothing refers to, of {NAME}".encode())
     return ws
 

@@ -24,6 +24,7 @@ from tidemill.core.workspace import Workspace
 from tidemill.data import datasets
 from tidemill.improve.doomed import Doomed
 from tidemill.improve.redacting import Texts, bins_without, cleaned
+from tidemill.improve.sweeping import kept
 from tidemill.serve import golden, packages
 from tidemill.train.rowids import pack_keys, row_keys
 
@@ -54,20 +55,22 @@ def rewrite(ws: Workspace, doomed: Doomed, texts: Texts) -> Rewritten:
     """Write anew every blob that holds something of the person. Nothing is deleted: the caller does, at the end."""
     roles, models = _roles(ws, doomed)
     made = Rewritten()
-    packs = packindex.live(ws)
+    packs, used = packindex.live(ws), kept(ws)
     in_packages = {digest for digest, role in roles.items() if role.what.startswith("package")}
     for blob in list(ws.store.list()):
         if blob.digest in packs or blob.digest in models:
             continue  # files go by digest, manifests when their parts are done
         data = ws.store.get(blob.digest)
+        if blob.digest not in used:  # of a killed run, or of an erasure that was killed before it deleted it
+            if _is_readable(data, texts):
+                made.digests[blob.digest] = None
+            continue
         role = roles.get(blob.digest)
         try:
             new = _without(ws, data, role or Role("unknown"), doomed, texts)
         except (TidemillError, ValueError, KeyError, TypeError, AttributeError):
             new = _any_text(data, texts)  # not of the form that its record says
-        if new is None and role is None and _is_readable(data, texts):
-            made.digests[blob.digest] = None  # nothing refers to it
-        elif new is None and _is_readable(data, texts):
+        if new is None and _is_readable(data, texts):
             what = "a part of a package" if blob.digest in in_packages else "a blob"
             made.left.append(f"{what}, {blob.digest[:12]} ({role.what if role else 'unknown'})")
         elif new is not None and new != data:
@@ -148,8 +151,8 @@ def _without(ws: Workspace, data: bytes, role: Role, doomed: Doomed, texts: Text
         case "rows":
             assert role.artifact is not None
             gone = keys_of_rows(ws, doomed, role.artifact)
-            kept = [key for key in row_keys(ws, role.artifact) if key not in gone and texts.out_of(key) == key]
-            return pack_keys(kept)
+            left = [key for key in row_keys(ws, role.artifact) if key not in gone and texts.out_of(key) == key]
+            return pack_keys(left)
         case "profile":
             return _profile(data, doomed, texts)
         case "profile-report":
@@ -187,11 +190,11 @@ def _profile(data: bytes, doomed: Doomed, texts: Texts) -> bytes | None:
 def _golden(data: bytes, doomed: Doomed, texts: Texts) -> bytes | None:
     value = json.loads(data)
     rows, features, scores = golden.of_json(value)
-    kept = [place for place, row in enumerate(rows) if not _is_theirs(row, doomed, texts)]
-    if len(kept) == len(rows):
+    stays = [place for place, row in enumerate(rows) if not _is_theirs(row, doomed, texts)]
+    if len(stays) == len(rows):
         return None
-    some = [rows[place] for place in kept]
-    return packages.as_json(golden.as_json(some, features[np.array(kept, dtype=np.int64)], scores[kept]))
+    some = [rows[place] for place in stays]
+    return packages.as_json(golden.as_json(some, features[np.array(stays, dtype=np.int64)], scores[stays]))
 
 
 def _is_theirs(row: Mapping[str, Any], doomed: Doomed, texts: Texts) -> bool:

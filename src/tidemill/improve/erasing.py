@@ -31,6 +31,7 @@ from tidemill.improve import blob_erasing, doomed, log_erasing, record_erasing
 from tidemill.improve.doomed import Doomed
 from tidemill.improve.log_erasing import Asked
 from tidemill.improve.redacting import Texts
+from tidemill.improve.sweeping import sweep
 from tidemill.train.rowids import row_keys
 from tidemill.watch import log
 
@@ -169,6 +170,7 @@ def _remove(
         ws.store.delete(old)
     if isinstance(ws.store, FolderStore):
         ws.store.sweep_drafts(older_than_s=60.0)
+    sweep(ws)
     return _Removed(blobs.digests, blobs.left, len(amended))
 
 

@@ -99,8 +99,8 @@ def _event(moved: str, doomed: Doomed, texts: Texts, subject: Texts, tasks: set[
     if moved == before and name not in tasks and taken is None and not texts.within(before):
         return None
     told, actor, key, body = json.loads(moved)
-    if about == "amended":
-        told = name  # it is found by the old digest
+    if about == "amended":  # it is found by the old digest
+        told, _, key, _ = json.loads(before)
     if name in tasks:
         body = {"erased": True}
     else:
