@@ -111,8 +111,20 @@ def test_a_version_recorded_before_there_were_layers_is_read_and_written_on(ws: 
     """Its record has none of the keys that came later."""
     pinned = ws.tables.create("datasets/old", pl.DataFrame({"id": list(range(50)), "x": [0.5] * 50}))
     with recorded(ws, "data.import", "old") as run:
-        old = datasets.emit(run, "old", pinned, columns={"id": "Int64", "x": "Float64"}, key="id", added=50)
-    assert not {"step", "branch", "layers", "base", "ordered"} & set(old.artifact.meta)
+        meta = {
+            "table": pinned.table,
+            "table_version": pinned.version,
+            "rows": 50,
+            "columns": {"id": "Int64", "x": "Float64"},
+            "key": "id",
+            "event_time": None,
+            "known_time": None,
+            "parent": None,
+            "message": "",
+            "added": 50,
+            "first_known": None,
+        }
+        old = DatasetVersion(run.emit("dataset", "old", digest=pinned.digest, meta=meta))
     assert datasets.scan(ws, old).collect().height == 50
     assert branches(ws, "old") == {"main": old}
     assert datasets.add(ws, "old", pl.DataFrame({"id": [1], "x": [0.5]}), key="id") == old

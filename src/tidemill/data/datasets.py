@@ -6,18 +6,16 @@ Versions lie on branches ("main" where none is named); `data.versions` finds the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import polars as pl
 
-from tidemill.core.errors import BadInput, EmptyInput, NotFound, nearest, require_columns
-from tidemill.core.locks import exclusive
-from tidemill.core.recording import Recorder, recorded
+from tidemill.core.errors import BadInput, EmptyInput, require_columns
+from tidemill.core.recording import recorded
 from tidemill.core.rowhash import rows_digest
 from tidemill.core.schema import fitted, storable
-from tidemill.core.types import DatasetVersion, Pinned
+from tidemill.core.types import DatasetVersion
 from tidemill.core.workspace import Workspace
 from tidemill.data import diffs, keys, layers, shapes
 from tidemill.data.layers import Change, Content
@@ -25,18 +23,16 @@ from tidemill.data.versions import (
     KIND,
     MAIN,
     Ref,
-    branch_starts,
     find,
     get,
-    head,
     log,
     names,
-    newest,
     resolve,
     tag,
     tags,
     untag,
 )
+from tidemill.data.writing import Step, begin, next_number, plain, record, required, writing
 
 __all__ = [
     "KIND",
@@ -46,11 +42,11 @@ __all__ = [
     "add_column",
     "delete",
     "diff",
-    "emit",
     "find",
     "get",
     "log",
     "names",
+    "next_number",
     "plain",
     "record",
     "required",
@@ -63,8 +59,6 @@ __all__ = [
     "update",
     "writing",
 ]
-
-Step = Literal["append", "replace", "update", "columns", "delete", "revert", "merge"]
 
 
 def add(
@@ -96,7 +90,7 @@ def add(
         raise EmptyInput(f"no rows to add to dataset {name!r}; give at least one")
     shapes.check(frame, key, [column for column in (event_time, known_time) if column is not None], where)
     with writing(ws, name):
-        before = _head(ws, name, branch)
+        before = begin(ws, name, branch)
         if before is not None and mode == "append":
             shapes.check_same(before, key, event_time, known_time, ordered)
             held = layers.content(before)
@@ -254,126 +248,7 @@ def diff(ws: Workspace, name: str, old: Ref, new: Ref) -> dict[str, Any]:
     return diffs.keys(ws, resolve(ws, name, old), resolve(ws, name, new))
 
 
-# ----------------------------------------------------------------------------------- for what writes datasets elsewhere
-
-
-@contextmanager
-def writing(ws: Workspace, name: str) -> Iterator[None]:
-    """Hold the dataset for a write: others wait. Raises BadInput for a name that no table can have, Busy."""
-    table = f"datasets/{name}"
-    ws.tables.uri(table)  # a bad name stops here
-    with exclusive(ws, table, what=f"dataset {name!r}"):
-        yield
-
-
-def required(ws: Workspace, name: str, branch: str = MAIN) -> DatasetVersion:
-    """The head of the branch, whatever the clock; NotFound names the nearest dataset or branch."""
-    found = _head(ws, name, branch)
-    return get(ws, name) if found is None else found
-
-
-def plain(ws: Workspace, before: DatasetVersion) -> Pinned:
-    """The base table at a version that holds all the rows of `before`: what a streamed append takes as its parent.
-
-    Layers are merged into the base first. BadInput for an ordered dataset: its rows are appended by `add`.
-    """
-    held = layers.content(before)
-    if held.ordered:
-        raise BadInput(f"dataset {before.name!r} keeps its rows in order; append rows to it from memory, with add")
-    return layers.merged(ws.tables, held).base
-
-
-def record(
-    run: Recorder,
-    name: str,
-    made: Content,
-    *,
-    step: Step,
-    branch: str = MAIN,
-    event_time: str | None = None,
-    known_time: str | None = None,
-    parent: DatasetVersion | None = None,
-    added: int,
-    first_known: str | None = None,
-    message: str = "",
-    more: Mapping[str, Any] | None = None,
-) -> DatasetVersion:
-    """Record content that is written already as the branch's next version, made by this run.
-
-    added: rows that this version has and its parent hasn't. more: further facts of the version's record.
-    """
-    meta: dict[str, Any] = {
-        "table": made.base.table,
-        "table_version": made.base.version,
-        "rows": made.rows,
-        "columns": {column: str(kind) for column, kind in layers.schema(run.ws.tables, made).items()},
-        "key": made.key,
-        "event_time": event_time,
-        "known_time": known_time,
-        "parent": None if parent is None else parent.id,
-        "message": message,
-        "added": added,
-        "first_known": first_known,
-        "step": step,
-        **({} if branch == MAIN else {"branch": branch}),
-        **made.meta(),
-        **(more or {}),
-    }
-    run.result({"rows": made.rows, "added": added})
-    return DatasetVersion(run.emit(KIND, name, digest=made.digest, meta=meta))
-
-
-def emit(
-    run: Recorder,
-    name: str,
-    pinned: Pinned,
-    *,
-    columns: Mapping[str, str],
-    key: str,
-    event_time: str | None = None,
-    known_time: str | None = None,
-    parent: DatasetVersion | None = None,
-    added: int,
-    first_known: str | None = None,
-    message: str = "",
-    more: Mapping[str, Any] | None = None,
-) -> DatasetVersion:
-    """Record rows that are in one table already as the dataset's next version, made by this run (see `record`).
-
-    more: further facts; "step" and "branch" among them where they are not "replace" and "main".
-    """
-    meta: dict[str, Any] = {
-        "table": pinned.table,
-        "table_version": pinned.version,
-        "rows": pinned.rows,
-        "columns": dict(columns),
-        "key": key,
-        "event_time": event_time,
-        "known_time": known_time,
-        "parent": None if parent is None else parent.id,
-        "message": message,
-        "added": added,
-        "first_known": first_known,
-        **(more or {}),
-    }
-    run.result({"rows": pinned.rows, "added": added})
-    return DatasetVersion(run.emit(KIND, name, digest=pinned.digest, meta=meta))
-
-
 # -------------------------------------------------------------------------------------------------------------- inside
-
-
-def _head(ws: Workspace, name: str, branch: str) -> DatasetVersion | None:
-    """Where the next version of the branch begins; None only for a dataset that is not there yet."""
-    found = head(ws, name, branch)
-    if found is None and branch != MAIN:
-        get(ws, name)
-        known = sorted({MAIN, *branch_starts(ws, name)})
-        raise NotFound(
-            f"dataset {name!r} has no branch {branch!r}; it has {', '.join(known)}.{nearest(branch, known)} "
-            "Make it with branch first"
-        )
-    return found
 
 
 def _changed(
@@ -411,12 +286,6 @@ def _changed(
             message=message,
             more=counts,
         )
-
-
-def next_number(ws: Workspace, name: str) -> int:
-    """The number that the dataset's next version gets."""
-    last = newest(ws, name)
-    return 1 if last is None else last.version + 1
 
 
 def _appended(ws: Workspace, before: DatasetVersion, frame: pl.DataFrame) -> Content:
