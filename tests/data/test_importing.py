@@ -365,3 +365,20 @@ def test_a_large_csv_is_imported_in_bounded_memory(tmp_path: Path) -> None:
     made, mib = map(int, told.stdout.split())
     assert made == rows
     assert mib < 1000  # the 2 GB file of the benchmark takes 775
+
+
+@pytest.mark.usefixtures("streamed")
+def test_a_stream_onto_a_dataset_with_layers_has_the_changed_values(ws: Workspace, tmp_path: Path) -> None:
+    datasets.add(ws, "flights", some(0, 10), key="id")
+    datasets.update(ws, "flights", pl.DataFrame({"id": [3], "temp": [99.0]}))
+    datasets.delete(ws, "flights", [0, 1])
+    before = datasets.add_column(ws, "flights", pl.DataFrame({"id": [4], "note": ["late"]}))
+    more = some(0, 1).vstack(some(10, 5)).with_columns(note=pl.lit("new"))
+    more.write_parquet(tmp_path / "more.parquet")
+    made = importing.import_from(ws, "flights", str(tmp_path / "more.parquet"), key="id")
+    rows = content(ws, made)
+    assert rows["id"].to_list() == [0, *range(2, 15)]
+    assert rows.filter(id=3)["temp"].item() == 99.0
+    assert rows["note"].to_list() == ["new", None, None, "late", *[None] * 5, *["new"] * 5]
+    assert made.digest == as_text(rows_digest(rows))
+    assert content(ws, before)["id"].to_list() == list(range(2, 10))

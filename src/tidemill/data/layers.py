@@ -25,7 +25,7 @@ from tidemill.core.errors import BadInput, Conflict
 from tidemill.core.ids import json_digest
 from tidemill.core.rowhash import add as add_digests
 from tidemill.core.rowhash import as_text, rows_digest, subtract
-from tidemill.core.tables import Tables
+from tidemill.core.tables import BATCH_ROWS, Tables
 from tidemill.core.types import DatasetVersion, Pinned
 
 N, GONE, ORDER = "__n", "__gone", "__order"
@@ -258,8 +258,12 @@ def merged(tables: Tables, held: Content) -> Content:
     """The same content in its base alone: what a writer needs that appends to the base table by itself."""
     if not held.layers:
         return held
-    rows = scan(tables, held).collect()
-    return created(tables, held.base.table, rows, key=held.key, ordered=held.ordered)
+    rows = scan(tables, held)
+    if held.ordered or held.rows == 0:
+        return created(tables, held.base.table, rows.collect(), key=held.key, ordered=held.ordered)
+    batches = rows.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True)  # it may be larger than memory
+    pinned = tables.write_stream(held.base.table, batches, mode="replace")
+    return Content(held.key, pinned, (), pinned.rows, pinned.digest)
 
 
 def written(
