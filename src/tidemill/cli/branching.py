@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from tidemill.cli.show import as_json, project, show, table
+from tidemill.cli.show import as_json, counted, project, show, table
 from tidemill.cli.versions import COLUMNS, row, show_version
 
 
@@ -104,8 +104,8 @@ def merge(
         columns = {"key": "row", "column": "column", "base": "base", "ours": into, "theirs": source}
 
         def people() -> None:
-            table([row | {"column": row["column"] or "(the whole row)"} for row in rows], columns)
-            click.echo(f"{len(rows)} conflicts; nothing was merged")
+            table([row | {"column": row["column"] or "(the whole row)"} for row in rows], columns, exact=True)
+            click.echo(f"{counted(len(rows), 'conflict')}; nothing was merged")
 
         key = rows[0]["key"] if rows else "KEY"
         show({"conflicts": rows}, json_=json_, people=people,

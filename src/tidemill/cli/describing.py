@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from tidemill.cli.show import as_json, of_version, project, show, table, text
+from tidemill.cli.versions import named
 
 
 @click.command()
@@ -33,6 +34,8 @@ def profile(ctx: click.Context, name: str, ref: str | None, column: str | None, 
     def people() -> None:
         click.echo(f"{found['rows']:,} rows")
         rows = [{"column": each, **_line(facts)} for each, facts in columns.items()]
+        if found["masked"]:
+            click.echo(f"masked: {', '.join(found['masked'])}")
         headings = ("column", "type", "missing", "distinct", "min", "mean", "max", "common")
         table(rows, {heading: heading for heading in headings})
 
@@ -85,7 +88,7 @@ def _line(facts: Mapping[str, Any]) -> dict[str, Any]:
     missing = facts["missing_share"]
     common = [each["value"] for each in facts.get("top", [])[:3]] if facts["kind"] in ("text", "boolean") else []
     return {
-        "type": facts["type"],
+        "type": named(facts["type"]),
         "missing": f"{100 * missing:.3g} %" if missing else "–",
         "distinct": facts["distinct"],
         "min": text(facts.get("min")),

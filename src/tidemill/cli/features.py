@@ -89,7 +89,7 @@ def offline(ctx: click.Context, view: str, path: str, time: str, output: Path | 
     rows = json_rows(made if output is None else made.head(5))
 
     def people() -> None:
-        table(rows[:20], {column: column for column in made.columns})
+        table(rows[:20], {column: column for column in made.columns}, exact=True)
         if output is not None:
             click.echo(f"{output}: {made.height:,} rows")
 
@@ -127,10 +127,10 @@ def lookup(
 ) -> None:
     """The features of ENTITIES, each "column=value" (several columns: "a=1,b=2")."""
     mill = project(ctx)
-    wanted = [_entity(each) for each in entities]
+    wanted = mill.features.entities(view, [_entity(each) for each in entities])
     found = mill.features.lookup(view, wanted, at=at, store=store)
     rows = [entity | vector for entity, vector in zip(wanted, found, strict=True)]
-    show(found, json_=json_, people=lambda: table(rows, {column: column for column in rows[0]}),
+    show(found, json_=json_, people=lambda: table(rows, {column: column for column in rows[0]}, exact=True),
          then=f"tidemill features show {view}")  # fmt: skip
 
 

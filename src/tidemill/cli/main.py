@@ -13,6 +13,7 @@ from tidemill.core.errors import TidemillError
 
 # verb: (module, the line in the help)
 VERBS = {
+    "init": ("init", "Make the workspace, if it is not there."),
     "demo": ("demo", "A real year of flights through all eight phases."),
     "up": ("up", "Serve the workspace's pages and API on this machine."),
     "doctor": ("doctor", "Whether this machine and this workspace are in order."),

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import click
 
-from tidemill.cli.rows import read
 from tidemill.cli.show import as_json, counted, json_rows, of_version, project, show, table
 from tidemill.cli.versions import show_version
 
@@ -47,12 +46,12 @@ def check(ctx: click.Context, name: str, ref: str | None, json_: bool) -> None:
 @click.pass_context
 def quarantine_(ctx: click.Context, name: str, limit: int, json_: bool) -> None:
     """Rows that an import kept out, with their reasons."""
-    rows = json_rows(project(ctx).contracts.quarantined(name))
+    rows = json_rows(project(ctx).contracts.shown(name))
 
     def people() -> None:
         own = [column for column in (rows or [{}])[0] if not column.startswith("__")][:5]
         columns = {"__id": "id", "__reasons": "reasons", **{column: column for column in own}}
-        table(rows[:limit], columns)
+        table(rows[:limit], columns, exact=True)
         if len(rows) > limit:
             click.echo(f"... and {len(rows) - limit:,} more")
 
@@ -68,8 +67,9 @@ def quarantine_(ctx: click.Context, name: str, limit: int, json_: bool) -> None:
 @click.pass_context
 def release(ctx: click.Context, name: str, keys: tuple[str, ...], path: Path | None, message: str, json_: bool) -> None:
     """Add quarantined rows (KEYS: row ids or the ids shown) to the dataset after all; the contract is applied again."""
-    frame = None if path is None else read(str(path))
-    show_version(project(ctx).contracts.release(name, keys, frame, message=message), json_=json_)
+    mill = project(ctx)
+    frame = None if path is None else mill.data.read(name, path)
+    show_version(mill.contracts.release(name, keys, frame, message=message), json_=json_)
 
 
 @click.command()

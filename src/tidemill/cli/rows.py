@@ -60,7 +60,9 @@ def add(
 @click.pass_context
 def update(ctx: click.Context, name: str, path: str, branch: str, message: str, json_: bool) -> None:
     """Give existing rows new values: a file with the key and the columns to change, a row each."""
-    show_version(project(ctx).data.update(name, read(path), branch=branch, message=message), json_=json_)
+    data = project(ctx).data
+    rows = data.read(name, path, branch=branch)
+    show_version(data.update(name, rows, branch=branch, message=message), json_=json_)
 
 
 @click.command("add-column")
@@ -72,7 +74,9 @@ def update(ctx: click.Context, name: str, path: str, branch: str, message: str, 
 @click.pass_context
 def add_column(ctx: click.Context, name: str, path: str, branch: str, message: str, json_: bool) -> None:
     """Add columns: a file with the key and the new columns; rows that it does not name get nulls."""
-    show_version(project(ctx).data.add_column(name, read(path), branch=branch, message=message), json_=json_)
+    data = project(ctx).data
+    rows = data.read(name, path, branch=branch)
+    show_version(data.add_column(name, rows, branch=branch, message=message), json_=json_)
 
 
 @click.command()
@@ -111,7 +115,7 @@ def rows_(
     mill = project(ctx)
     version = mill.data.get(name, ref)
     found = json_rows(mill.governance.scan(version, columns=columns or None, purpose=purpose).head(limit).collect())
-    show(found, json_=json_, people=lambda: table(found, {column: column for column in (found or [{}])[0]}),
+    show(found, json_=json_, people=lambda: table(found, {column: column for column in (found or [{}])[0]}, exact=True),
          then=f"tidemill dataset profile {name}")  # fmt: skip
 
 

@@ -138,8 +138,11 @@ def counted(count: int, what: str) -> str:
     return f"{count:,} {what}" + ("" if count == 1 else "s")
 
 
-def table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> None:
-    """A table of these columns (key of the row: heading); numbers right-aligned."""
+def table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], *, exact: bool = False) -> None:
+    """A table of these columns (key of the row: heading); numbers right-aligned.
+
+    exact: the rows are a user's data: numbers are shown as they can be typed.
+    """
     from rich.console import Console
     from rich.table import Table
 
@@ -147,7 +150,8 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> None
         click.echo("(none)")
         return
     drawn = Table(box=None, pad_edge=False, header_style="bold")
-    cells = {key: [text(row.get(key)) for row in rows] for key in columns}
+    write = _exact if exact else text
+    cells = {key: [write(row.get(key)) for row in rows] for key in columns}
     widest = max(columns, key=lambda key: max(map(len, cells[key])))
     for key, heading in columns.items():
         numeric = all(isinstance(row.get(key), int | float | None) for row in rows)
@@ -159,6 +163,11 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> None
     Console(highlight=False, markup=False, width=width).print(drawn)
 
 
+def _exact(value: Any) -> str:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return f"{value:.12g}" if number and isinstance(value, float) else str(value) if number else text(value)
+
+
 def text(value: Any) -> str:
     """One cell: numbers with four digits, times to the minute (UTC), midnight as its day."""
     if value is None:
@@ -166,7 +175,7 @@ def text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return f"{value:,.0f}" if 1e4 <= abs(value) < 1e15 else f"{value:.4g}"
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, list | tuple):

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from tidemill.cli.show import as_json, facts, of_version, project, show, table, text
+from tidemill.cli.show import as_json, counted, facts, of_version, project, show, table, text
 from tidemill.core.types import DatasetVersion
 
 COLUMNS = {
@@ -43,7 +43,7 @@ def show_(ctx: click.Context, name: str, ref: str | None, json_: bool) -> None:
     about = mill.governance.get(name)
     names = [tag for tag, version in mill.data.tags(name).items() if version == found.version]
     columns = [
-        {"column": column, "type": kind, "tags": list(about.tags.get(column, ()))}
+        {"column": column, "type": named(kind), "tags": list(about.tags.get(column, ()))}
         for column, kind in found.columns.items()
     ]
     governance = {key: value for key, value in about.body().items() if key != "format"}
@@ -132,21 +132,30 @@ def row(version: DatasetVersion) -> dict[str, Any]:
     }
 
 
+def named(kind: str) -> str:
+    """A type as contracts name it: Datetime[UTC]."""
+    from tidemill.data.contract import WRITTEN
+
+    return WRITTEN.get(kind, kind)
+
+
 def _differences(found: Mapping[str, Any]) -> None:
     rows = found["rows"]
     click.echo(f"{found['name']}@{found['old']} ({rows['old']:,} rows) -> @{found['new']} ({rows['new']:,} rows)")
     schema = found["schema"]
     for what in ("added", "removed"):
         for column, kind in schema[what].items():
-            click.echo(f"column {what}: {column} ({kind})")
+            click.echo(f"column {what}: {column} ({named(kind)})")
     for column, (was, now) in schema["retyped"].items():
-        click.echo(f"column retyped: {column} ({was} -> {now})")
+        click.echo(f"column retyped: {column} ({named(was)} -> {named(now)})")
     if found["order_changed"]:
         click.echo("the rows that both have stand in another order")
+    if found["masked"]:
+        click.echo(f"masked: {', '.join(found['masked'])}")
     for what in ("added", "removed", "changed"):
-        click.echo(f"{what:8} {found['counts'][what]:>11,} rows")
+        click.echo(f"{what:8} {counted(found['counts'][what], 'row'):>14}")
     for column, count in found["changed_columns"].items():
-        click.echo(f"  {column}: {count:,} values")
+        click.echo(f"  {column}: {counted(count, 'value')}")
     changed = [
         {"key": each["key"], "column": column, "old": value["old"], "new": value["new"]}
         for each in found["changed"]
@@ -154,10 +163,10 @@ def _differences(found: Mapping[str, Any]) -> None:
     ]
     if changed:
         click.echo("\nchanged")
-        table(changed, {"key": found["key"], "column": "column", "old": "old", "new": "new"})
+        table(changed, {"key": found["key"], "column": "column", "old": "old", "new": "new"}, exact=True)
     for what in ("removed", "added"):
         if found[what]:
             shown = found[what][:10]
             more = found["counts"][what] - len(shown)
             click.echo(f"\n{what}" + (f" (the first {len(shown)}; {more:,} more)" if more else ""))
-            table(shown, {column: column for column in list(shown[0])[:8]})
+            table(shown, {column: column for column in list(shown[0])[:8]}, exact=True)

@@ -115,7 +115,9 @@ def _mark(root: Path, *, create: bool, remote: bool) -> None:
             f"folder {root} is not empty and holds no {MARKER}; name a new folder, or one that tidemill made"
         )
     if not create and not remote:
-        raise NotFound(f"no workspace at {root}; make one with tm.open({str(root)!r}) or `tidemill demo`")
+        raise NotFound(
+            f"no workspace at {root}; make one with tm.open({str(root)!r}), `tidemill init` or `tidemill demo`"
+        )
     try:
         root.mkdir(parents=True, exist_ok=True)
         draft = root / f"{DRAFT}{new_id()}"

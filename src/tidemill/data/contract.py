@@ -182,6 +182,9 @@ def _rule(line: str) -> Check | Freshness | tuple[str, str]:
     if kind == "fresh" and len(words) == 1:
         return Freshness(column, seconds(words[0]), severity)
     args: list[Any] = list(words)
+    if kind not in core_checks.KINDS:
+        known = ("type", "fresh", *core_checks.KINDS)
+        raise BadInput(f"rule {line!r}: no kind {kind!r}; known are {', '.join(known)}.{nearest(kind, known)}")
     if kind == "unique":
         column, *args = column.split(",")
     elif kind == "references" and len(words) == 1 and "." in words[0]:

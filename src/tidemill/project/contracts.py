@@ -84,6 +84,12 @@ class Contracts:
 
         return contracts.quarantined(self.ws, name)
 
+    def shown(self, name: str) -> pl.DataFrame:
+        """The same for a person to look at: personal columns masked without the role, and the look recorded."""
+        from tidemill.data import shown
+
+        return shown.quarantined(self.ws, name)
+
     def release(
         self, name: str, keys: Sequence[Any], frame: pl.DataFrame | None = None, *, message: str = ""
     ) -> DatasetVersion:

@@ -46,16 +46,25 @@ class Data:
         return datasets.log(self.ws, name, branch=branch)
 
     def diff(self, name: str, old: Ref, new: Ref = None, *, at_most: int = 100) -> dict[str, Any]:
-        """What `new` has else than `old`: schema, counts, and rows by key with old and new values, as JSON values."""
-        from tidemill.data import diffs
+        """What `new` has else than `old`: schema, counts, and rows by key with old and new values, as JSON values.
 
-        return diffs.diff(self.ws, self.get(name, old), self.get(name, new), at_most=at_most)
+        Personal columns are masked, here as in `profile`, for who has no role to see them.
+        """
+        from tidemill.data import shown
+
+        return shown.diff(self.ws, self.get(name, old), self.get(name, new), at_most=at_most)
 
     def profile(self, name: str, ref: Ref = None) -> dict[str, Any]:
         """Types, missing, distinct, quantiles, histograms and common values of each column; kept once computed."""
-        from tidemill.data import profiles
+        from tidemill.data import shown
 
-        return profiles.of(self.ws, self.get(name, ref))
+        return shown.profile(self.ws, self.get(name, ref))
+
+    def read(self, name: str, path: str | os.PathLike[str], *, branch: str = "main") -> pl.DataFrame:
+        """All rows of a file for `update`, `add_column` or `contracts.release`: in the types that the dataset has."""
+        from tidemill.data import datasets, typed
+
+        return typed.read(self.ws, datasets.required(self.ws, name, branch), os.fspath(path))
 
     # ------------------------------------------------------------------------------------------------ writing
 
@@ -121,10 +130,15 @@ class Data:
         return datasets.add_column(self.ws, name, frame, message=message, branch=branch)
 
     def delete(self, name: str, keys: Iterable[Any], *, message: str = "", branch: str = "main") -> DatasetVersion:
-        """Leave rows out from the next version on; `governance.erase` takes a person out of all versions."""
-        from tidemill.data import datasets
+        """Leave rows out from the next version on; `governance.erase` takes a person out of all versions.
 
-        return datasets.delete(self.ws, name, keys, message=message, branch=branch)
+        keys: values of the key column, or texts that say them.
+        """
+        from tidemill.data import datasets, typed
+
+        version = datasets.required(self.ws, name, branch)
+        gone = typed.values(version, version.key, list(keys))
+        return datasets.delete(self.ws, name, gone, message=message, branch=branch)
 
     def revert(self, name: str, ref: Ref, *, message: str = "", branch: str = "main") -> DatasetVersion:
         """A new version with what an older one held; stores nothing."""

@@ -90,3 +90,9 @@ class Features:
         from tidemill.data import online
 
         return online.lookup(self.ws, view, entities, at=at, store=store)
+
+    def entities(self, view: str, said: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Entities whose keys are texts, as a person types them, in the types of the view's datasets."""
+        from tidemill.data import typed, views
+
+        return typed.entities(self.ws, views.get(self.ws, view), said)

@@ -1,0 +1,74 @@
+"""What a person is shown of data beside its rows: differences, profiles and quarantined rows.
+
+As in `access.scan`, personal columns are masked for who has no role to see them, and the look is in the audit log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+
+from tidemill.core.ids import iso
+from tidemill.core.types import DatasetVersion
+from tidemill.core.workspace import Workspace
+from tidemill.data import access, contracts, diffs, governance, profiles, versions
+
+VALUES = ("min", "max", "mean", "std", "quantiles", "histogram", "top")  # of a profile's column: they tell values
+
+_Hidden = dict[str, list[str]]
+
+
+def diff(ws: Workspace, one: DatasetVersion, other: DatasetVersion, *, at_most: int = 100) -> dict[str, Any]:
+    """`diffs.diff`, as the settings' actor may see it: {..., "masked": columns}."""
+    found = diffs.diff(ws, one, other, at_most=at_most)
+    hidden = _hidden(ws, one) | _hidden(ws, other)
+    _note(ws, other, hidden, "diff")
+    if hidden:
+        key = found["key"]
+        for what in ("added", "removed"):
+            found[what] = [access.mask_values(ws, row, hidden) for row in found[what]]
+        for change in found["changed"]:
+            change["key"] = access.mask_values(ws, {key: change["key"]}, hidden)[key]
+            change["columns"] = {
+                column: {side: access.mask_values(ws, {column: value}, hidden)[column] for side, value in both.items()}
+                for column, both in change["columns"].items()
+            }
+    return found | {"masked": sorted(hidden)}
+
+
+def profile(ws: Workspace, version: DatasetVersion) -> dict[str, Any]:
+    """`profiles.of` without what tells values of columns that the settings' actor may not see."""
+    found = profiles.of(ws, version)
+    hidden = _hidden(ws, version)
+    _note(ws, version, hidden, "profile")
+    columns: Mapping[str, Mapping[str, Any]] = found["columns"]
+    shown = {
+        name: {fact: value for fact, value in facts.items() if name not in hidden or fact not in VALUES}
+        for name, facts in columns.items()
+    }
+    return found | {"columns": shown, "masked": sorted(hidden)}
+
+
+def quarantined(ws: Workspace, name: str) -> pl.DataFrame:
+    """`contracts.quarantined`, as the settings' actor may see it."""
+    rows = contracts.quarantined(ws, name)
+    version = versions.find(ws, name)
+    if version is None:  # nothing was let in yet, so nobody could tag a column
+        return rows
+    tagged = {column: tags for column, tags in governance.tags(ws, name).items() if governance.is_personal(tags)}
+    hidden = {column: tags for column, tags in (_hidden(ws, version, tagged)).items() if column in rows.columns}
+    _note(ws, version, hidden, "quarantine")
+    return access.masked(ws, rows.lazy(), hidden).collect() if hidden else rows
+
+
+def _hidden(ws: Workspace, version: DatasetVersion, also: Mapping[str, list[str]] | None = None) -> _Hidden:
+    if access.sees_personal(ws, ws.settings.who, version.name):
+        return {}
+    return dict(also or {}) | access.hidden_columns(ws, version)
+
+
+def _note(ws: Workspace, version: DatasetVersion, hidden: Mapping[str, object], how: str) -> None:
+    body = {"version": version.version, "id": version.id, "how": how, "masked": sorted(hidden), "at": iso(ws.now)}
+    ws.graph.record(f"read/{version.name}", "read", body, actor=ws.settings.who)
