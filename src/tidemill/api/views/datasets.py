@@ -150,14 +150,17 @@ def contract(project: Project, name: str) -> Shown:
 
 
 def images(project: Project, name: str, *, version: str | None = None, page: int = 1) -> Shown:
-    """The files of a dataset of files, 48 a page; pictures by their address."""
+    """The files of a dataset of files, pictures first, 48 a page."""
+    import polars as pl
+
     from tidemill.data import access, files
     from tidemill.data import datasets as stored
 
     found = stored.resolve(project.ws, name, version)
     files.require_files(found)
     per_page = 48
-    rows = access.scan(project.ws, found).sort(found.key).slice((page - 1) * per_page, per_page).collect()
+    is_picture = pl.col("media_type").str.starts_with("image/").fill_null(value=False)
+    rows = access.scan(project.ws, found).sort(~is_picture, found.key).slice((page - 1) * per_page, per_page).collect()
     return {
         **_line(found),
         "page": page,
