@@ -8,9 +8,7 @@ process, and raises Corrupt if anything differs. Commits that race are retried, 
 from __future__ import annotations
 
 import os
-import random
 import re
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,32 +19,21 @@ from tidemill.core.errors import (
     Conflict,
     Corrupt,
     EmptyInput,
-    NoRoom,
     NotFound,
     WrongType,
     require_columns,
 )
 from tidemill.core.schema import fitted, storable
-from tidemill.core.table_files import FULL, Files, reading, unreadable
+from tidemill.core.table_files import Files, reading, unreadable
 from tidemill.core.table_marks import counted, marked, moved, properties, require_rows, zoneless
-from tidemill.core.table_packing import packing
+from tidemill.core.table_writing import FOREVER, retried, told, write
 from tidemill.core.types import Pinned
 
 if TYPE_CHECKING:
     import polars as pl
     from deltalake import DeltaTable
 
-TRIES = 60
 NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
-# Delta forgets old versions: by default it removes log entries of more than 30 days at each hundredth commit. Ours are
-# pinned by what was trained on them, so they stay.
-FOREVER = {
-    "delta.enableExpiredLogCleanup": "false",
-    "delta.logRetentionDuration": "interval 36500 days",
-    "delta.deletedFileRetentionDuration": "interval 36500 days",
-    # A table that grows daily is opened daily: 90 commits behind a checkpoint (every 100 by default) it takes 45 ms.
-    "delta.checkpointInterval": "10",
-}
 BATCH_ROWS = 1 << 17  # 128 Ki rows of 20 columns are 20 MB
 KEPT_OPEN = 16  # versions whose file lists stay in memory: a day's checks read the same version five times
 
@@ -61,9 +48,8 @@ class Tables:
         self._written: dict[str, DeltaTable] = {}  # at the version that this process wrote last; only for writing
         self._schemas: dict[Pinned, Mapping[str, pl.DataType]] = {}
         self._opened: dict[tuple[str, int], DeltaTable] = {}  # as read: never moved on to a later version
-        self.amended: Callable[[Pinned], Pinned | None] = lambda _: (
-            None
-        )  # what an erasure left of a version, if one did
+        # what an erasure left of a version, if one did
+        self.amended: Callable[[Pinned], Pinned | None] = lambda _: None
 
     def uri(self, name: str) -> str:
         """Where a table is. Raises BadInput for a name that could lead outside the root."""
@@ -150,7 +136,7 @@ class Tables:
                 self._written[name] = table
             return done
 
-        return self._retried(name, commit)
+        return retried(name, commit)
 
     def write_stream(
         self,
@@ -184,7 +170,7 @@ class Tables:
             raise EmptyInput(f"no rows to write to table {name}; give at least one")
         found = schema
         try:
-            return self._retried(name, lambda: self._commit(name, files, found, parent, mode))
+            return retried(name, lambda: self._commit(name, files, found, parent, mode))
         except (Conflict, Busy):  # after any other error the commit may be there: what none names is swept later
             files.drop()
             raise
@@ -216,7 +202,7 @@ class Tables:
                 )
             except DeltaError as error:
                 if not self.exists(name):
-                    raise self._told(error) from error
+                    raise told(error, self.root) from error
                 raise CommitFailedError(str(error)) from error  # somebody else made it: onto theirs, by a retry
             return done
         table = self._open(name)
@@ -236,14 +222,8 @@ class Tables:
         except CommitFailedError:
             raise
         except (OSError, DeltaError) as error:
-            raise self._told(error) from error
+            raise told(error, self.root) from error
         return done
-
-    def _told(self, error: Exception) -> Exception:
-        """NoRoom where the disk is full, otherwise the error itself."""
-        if any(text in str(error) for text in FULL):
-            return NoRoom(f"cannot write to {self.root} ({error}); free space, then run it again")
-        return error
 
     def restore(self, pinned: Pinned) -> Pinned:
         """Make the newest version hold what `pinned` held, by one commit of metadata; later versions stay readable."""
@@ -257,7 +237,7 @@ class Tables:
             table.restore(pinned.version, commit_properties=properties(back))
             return back
 
-        return self._retried(pinned.table, commit)
+        return retried(pinned.table, commit)
 
     def replace(self, name: str, frame: pl.DataFrame, *, packed: str | None = None) -> Pinned:
         """The whole table anew, with a new schema where it differs; older versions stay readable.
@@ -265,7 +245,7 @@ class Tables:
         packed: as for `create`.
         """
         made = storable(frame, where=f"the rows for table {name}")
-        return self._retried(name, lambda: self._overwrite(name, self._open(name), made, packed=packed))
+        return retried(name, lambda: self._overwrite(name, self._open(name), made, packed=packed))
 
     def update(self, name: str, frame: pl.DataFrame, *, key: str) -> Pinned:
         """Replace the rows that have the keys of `frame` by those rows; keys that are not there are added."""
@@ -381,10 +361,9 @@ class Tables:
         where = f"table {pinned.table} version {pinned.version}"
         if rows != pinned.rows:
             raise Corrupt(f"{where} has {rows} rows, recorded were {pinned.rows}; restore it from a backup")
-        if as_text(digest) != pinned.digest:
-            raise Corrupt(
-                f"{where} has digest {as_text(digest)}, recorded was {pinned.digest}; restore it from a backup"
-            )
+        found = as_text(digest)
+        if found != pinned.digest:
+            raise Corrupt(f"{where} has digest {found}, recorded was {pinned.digest}; restore it from a backup")
         self._verified.add(pinned)
 
     def _rewrite(self, name: str, change: Callable[[pl.DataFrame], pl.DataFrame]) -> Pinned:
@@ -394,7 +373,7 @@ class Tables:
             table = self._open(name)
             return self._overwrite(name, table, change(self.frame(self._pinned(name, table))))
 
-        return self._retried(name, commit)
+        return retried(name, commit)
 
     def _overwrite(self, name: str, table: DeltaTable, frame: pl.DataFrame, *, packed: str | None = None) -> Pinned:
         pinned = counted(name, table.version() + 1, frame)
@@ -429,50 +408,8 @@ class Tables:
     def _write(
         self, table: DeltaTable | str, frame: pl.DataFrame, pinned: Pinned, *, mode: Any, packed: str | None = None
     ) -> None:
-        from deltalake import write_deltalake
-        from deltalake.exceptions import CommitFailedError, DeltaError
-
-        target = self.uri(table) if isinstance(table, str) else table
-        marks = properties(pinned)
-        how: Any = None if packed is None else packing(frame, packed)  # Any: the stubs leave the default, None, out
-        if packed is not None:
-            frame = frame.sort(packed)
-        try:
-            if mode == "overwrite":
-                write_deltalake(
-                    target,
-                    frame,
-                    mode=mode,
-                    schema_mode="overwrite",
-                    commit_properties=marks,
-                    writer_properties=how,
-                )
-            else:
-                kept = FOREVER if mode == "error" else None
-                options = self._options() if isinstance(table, str) else None
-                write_deltalake(
-                    target,
-                    frame,
-                    mode=mode,
-                    configuration=kept,
-                    commit_properties=marks,
-                    storage_options=options,
-                    writer_properties=how,
-                )
-        except CommitFailedError:
-            raise
-        except (OSError, DeltaError) as error:
-            raise self._told(error) from error
-
-    def _retried(self, name: str, commit: Callable[[], Pinned]) -> Pinned:
-        from deltalake.exceptions import CommitFailedError
-
-        for attempt in range(TRIES):
-            try:
-                return commit()
-            except CommitFailedError:
-                time.sleep(random.uniform(0.001, 0.02) * min(attempt + 1, 10))  # noqa: S311  back-off, no secret
-        raise Busy(f"table {name} was written by others {TRIES} times in a row; try again when they are done")
+        target, options = (self.uri(table), self._options()) if isinstance(table, str) else (table, None)
+        write(target, frame, pinned, root=self.root, mode=mode, packed=packed, options=options)
 
 
 def _schema(table: DeltaTable) -> dict[str, pl.DataType]:
