@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -286,3 +286,23 @@ def test_a_three_way_merge_does_value_by_value_what_a_person_would(base: Any, ou
         assert {row[0]: row[1:] for row in settled.iter_rows() if row[0] in removed} == {
             key: other[key] for key in removed if key in other
         }
+
+
+@pytest.mark.slow
+def test_branches_and_layers_live_in_postgresql_and_s3(
+    bucket: str, new_database: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TIDEMILL_STATE_FOLDER", str(tmp_path))
+    address = new_database()
+    ws = open_workspace(address, store=f"s3://{bucket}/mill")
+    begin(ws)
+    say(ws, "try", id=[1], label=["blue"])
+    say(ws, "main", id=[2], label=["green"])
+    datasets.delete(ws, "cells", [3])
+    made = merge(ws, "cells", "try")
+    ws.close()
+    again = open_workspace(address, store=f"s3://{bucket}/mill")
+    found = rows(again, made)
+    assert (found[1][0], found[2][0], 3 in found, made.rows) == ("blue", "green", False, 19)
+    assert datasets.diff(again, "cells", 1, "main")["changed"] == [1, 2]
+    again.close()
