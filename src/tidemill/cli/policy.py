@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from tidemill.cli.show import Moment, Period, as_json, facts, project, show, table, text
+from tidemill.cli.show import Moment, Period, as_json, facts, project, show, table
 from tidemill.project import Project
 
 
@@ -114,6 +114,10 @@ def release_hold(ctx: click.Context, name: str, case: str, reason: str, json_: b
     _show(mill, name, json_=json_)
 
 
+def _days(period: timedelta) -> str:
+    return f"{period / timedelta(days=1):,.6g} days"
+
+
 def _show(mill: Project, name: str, *, json_: bool) -> None:
     mill.data.get(name)
     found, held = mill.policies.get(name), mill.policies.held(name)
@@ -123,7 +127,7 @@ def _show(mill: Project, name: str, *, json_: bool) -> None:
     def people() -> None:
         facts({
             "purposes": "only these" if found.limited and permits else "none" if found.limited else "any",
-            "kept for": "ever" if found.keep_for is None else text(str(found.keep_for)),
+            "kept for": "ever" if found.keep_for is None else _days(found.keep_for),
             "held by": held,
         })  # fmt: skip
         if permits:

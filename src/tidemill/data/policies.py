@@ -321,7 +321,7 @@ def require_free(ws: Workspace, dataset: str) -> None:
     if cases:
         raise Refused(
             f"dataset {dataset!r} is under legal hold for {', '.join(cases)}; nothing of it may be removed before "
-            f"`tidemill dataset release {dataset} {cases[0]}`"
+            f"`tidemill dataset release-hold {dataset} {cases[0]}`"
         )
 
 
