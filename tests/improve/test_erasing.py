@@ -216,6 +216,20 @@ def test_work_goes_on_after_an_erasure(ws: Workspace) -> None:
     assert datasets.scan(tm.open(ws.root).ws, made).collect().height == made.rows
 
 
+def test_rows_go_by_their_keys_as_retention_asks(ws: Workspace) -> None:
+    before = contents(ws)
+    keys = [f"cust-{place:04d}" for place in range(7, 20)]
+    done = erasing.erase_rows(ws, "customers", keys)
+    assert (dict(done.rows), done.models, done.tasks) == ({"customers": 13}, ("model/churn@1",), 2)
+    for label, frame in contents(ws).items():
+        was = before[label]
+        kept = was.filter(~pl.col("id").is_in(keys)) if "id" in was.columns else was
+        assert_frame_equal(frame, kept, check_row_order=False)
+    left = holders(ws.root, [KEY])
+    assert [place for place in left if place.endswith(KEY) and not place.startswith("tables/quarantine")] == []
+    assert ws.graph.verify() == []
+
+
 def test_a_legal_hold_stops_it_before_anything_changes(ws: Workspace) -> None:
     policies.hold(ws, "orders", "case 4711", reason="a lawsuit")
     places = holders(ws.root)

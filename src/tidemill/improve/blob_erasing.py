@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -190,23 +189,31 @@ def _profile(data: bytes, doomed: Doomed, texts: Texts) -> bytes | None:
 def _golden(data: bytes, doomed: Doomed, texts: Texts) -> bytes | None:
     value = json.loads(data)
     rows, features, scores = golden.of_json(value)
-    stays = [place for place, row in enumerate(rows) if not _is_theirs(row, doomed, texts)]
-    if len(stays) == len(rows):
+    gone = _theirs(rows, doomed, texts)
+    if not gone:
         return None
+    stays = [place for place in range(len(rows)) if place not in gone]
     some = [rows[place] for place in stays]
     return packages.as_json(golden.as_json(some, features[np.array(stays, dtype=np.int64)], scores[stays]))
 
 
-def _is_theirs(row: Mapping[str, Any], doomed: Doomed, texts: Texts) -> bool:
-    """Whether a raw input row is one of the person's: it holds a text of theirs, or all that it shares with one."""
-    if any(isinstance(value, str) and texts.out_of(value) != value for value in row.values()):
-        return True
+def _theirs(rows: Sequence[Mapping[str, Any]], doomed: Doomed, texts: Texts) -> set[int]:
+    """Which raw input rows are the person's: they hold a text of theirs, or share all columns with theirs."""
+    found = {
+        place
+        for place, row in enumerate(rows)
+        if any(isinstance(value, str) and texts.out_of(value) != value for value in row.values())
+    }
+    names = list(rows[0]) if rows else []
     for taken in doomed.datasets.values():
-        for one in taken.rows:
-            shared = [(row[name], one[column]) for name in row for column in one if _same_column(name, column)]
-            if len(shared) >= min(ENOUGH, len(row)) and all(_alike(*pair) for pair in shared):
-                return True
-    return False
+        known = {column for one in taken.rows for column in one}
+        shared = [(name, column) for name in names for column in sorted(known) if _same_column(name, column)]
+        if len(shared) >= min(ENOUGH, len(names)):
+            ours = {tuple(_plain(one.get(column)) for _, column in shared) for one in taken.rows}
+            found |= {
+                place for place, row in enumerate(rows) if tuple(_plain(row.get(name)) for name, _ in shared) in ours
+            }
+    return found
 
 
 def _same_column(name: str, column: str) -> bool:
@@ -214,10 +221,8 @@ def _same_column(name: str, column: str) -> bool:
     return name == column or name.endswith(f"_{column}")
 
 
-def _alike(one: Any, other: Any) -> bool:
-    if isinstance(one, int | float) and isinstance(other, int | float):
-        return math.isclose(one, other, rel_tol=1e-12)
-    return bool(one == other)
+def _plain(value: Any) -> Any:
+    return float(value) if isinstance(value, int | float) else value
 
 
 def _package(ws: Workspace, digest: str, texts: Texts, made: Rewritten) -> None:

@@ -74,9 +74,16 @@ class Doomed:
 def find(ws: Workspace, subject: str, columns: Mapping[str, Sequence[str]]) -> Doomed:
     """Look for the person in every dataset that has subject columns. Raises NotFound, UnknownColumn for wrong names."""
     every = tables_of(ws)
-    taken = {name: _taken(ws, name, subject, tuple(each), every) for name, each in columns.items()}
+    taken = {name: _taken(ws, name, subject, tuple(each), (), every) for name, each in columns.items()}
     texts = _texts(ws, subject, taken, every)
     return Doomed(subject, taken, texts)
+
+
+def find_rows(ws: Workspace, name: str, keys: Sequence[Any]) -> Doomed:
+    """The same for rows of one dataset by their keys, whoever they are about."""
+    every = tables_of(ws)
+    taken = {name: _taken(ws, name, "", (), tuple(sorted({str(key) for key in keys})), every)}
+    return Doomed("", taken, _texts(ws, "", taken, every))
 
 
 def tables_of(ws: Workspace) -> list[str]:
@@ -109,19 +116,28 @@ def plain(value: Any) -> Any:  # Any: a value of a frame, then a JSON value
     return value if isinstance(value, str | int | bool | None) else str(value)
 
 
-def _taken(ws: Workspace, name: str, subject: str, columns: tuple[str, ...], every: Sequence[str]) -> Taken:
+def _taken(
+    ws: Workspace,
+    name: str,
+    subject: str,
+    columns: tuple[str, ...],
+    given: tuple[str, ...],
+    every: Sequence[str],
+) -> Taken:
     versions = datasets.log(ws, name)
     _require_columns(name, columns, versions)
     tables = tuple(each for each in every if _belongs(each, name))
     by_name = Taken(tables, columns, tuple(sorted({version.key for version in versions})))
-    keys: set[str] = set()
+    keys = set(given)
     for frame in _found(ws, tables, condition(by_name, subject)):
         for key in by_name.key_columns:
             if key in frame.columns:
                 keys |= set(frame[key].drop_nulls().cast(pl.String).to_list())
     by_key = Taken(tables, columns, by_name.key_columns, tuple(sorted(keys)))
     frames = list(_found(ws, tables, condition(by_key, subject)))
-    rows = [{column: plain(value) for column, value in row.items()} for frame in frames for row in _plain_rows(frame)]
+    merged = list(_of_versions(ws, versions, condition(by_key, subject)))  # as a model or a person saw them
+    both = [*frames, *merged]
+    rows = [{column: plain(value) for column, value in row.items()} for frame in both for row in _plain_rows(frame)]
     rows = list({json.dumps(row, sort_keys=True): row for row in rows}.values())
     numbers = _only_theirs(ws, by_key, subject, frames, lambda kind: kind.is_numeric(), tables)
     files = _only_theirs(ws, by_key, subject, frames, lambda kind: kind == pl.String, tables, only=("digest",))
@@ -155,6 +171,16 @@ def _require_columns(name: str, columns: Iterable[str], versions: Sequence[Datas
 def _found(ws: Workspace, tables: Iterable[str], wanted: table_erasing.Doomed) -> Iterator[pl.DataFrame]:
     for table in tables:
         yield from table_erasing.matching(ws.tables, table, wanted)
+
+
+def _of_versions(
+    ws: Workspace, versions: Iterable[DatasetVersion], wanted: table_erasing.Doomed
+) -> Iterator[pl.DataFrame]:
+    for version in versions:
+        rows = datasets.scan(ws, version, verify=False)
+        theirs = wanted(dict(rows.collect_schema()))
+        if theirs is not None:
+            yield rows.filter(theirs).collect()
 
 
 def _plain_rows(frame: pl.DataFrame) -> Rows:

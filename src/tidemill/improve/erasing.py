@@ -12,15 +12,15 @@ import hmac
 import json
 import os
 import secrets
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tidemill.core import amending, table_erasing
 from tidemill.core.errors import BadInput
-from tidemill.core.ids import digest, new_id
+from tidemill.core.ids import canonical_json, digest, new_id
 from tidemill.core.locks import locked
 from tidemill.core.recording import recorded
 from tidemill.core.stores.folder import FolderStore
@@ -88,20 +88,39 @@ def erase(
             "`tidemill dataset tag-column DATASET COLUMN subject`, or give columns={'dataset': ['column']}"
         )
     doomed.require_datasets(ws, wanted)
+    with _alone(ws, wanted):
+        return _erase(ws, subject, lambda: doomed.find(ws, subject, wanted), dry_run=dry_run)
+
+
+def erase_rows(ws: Workspace, dataset: str, keys: Sequence[Any], *, dry_run: bool = False) -> Erasure:
+    """Remove rows of a dataset by their keys from everything, as `erase` does: what retention asks for.
+
+    What only these rows hold goes from reports, labels and logs too. Raises what `erase` raises.
+    """
+    ws = replace(ws, clock=None)
+    doomed.require_datasets(ws, {dataset: ()})
+    name = canonical_json([dataset, sorted({str(key) for key in keys})]).decode()
+    with _alone(ws, [dataset]):
+        return _erase(ws, name, lambda: doomed.find_rows(ws, dataset, keys), dry_run=dry_run)
+
+
+@contextmanager
+def _alone(ws: Workspace, names: Iterable[str]) -> Iterator[None]:
+    """No other erasure, and no writer of these datasets or their quarantines."""
     locks = ws.root / "locks"
     with locked(locks / "erase.lock", what="erasure"), ExitStack() as held:
-        for name in sorted(wanted):
+        for name in sorted(names):
             held.enter_context(datasets.writing(ws, name))
             quarantine = f"quarantine/{name}".encode()
             held.enter_context(locked(locks / f"{digest(quarantine)[:16]}.lock", what=f"the quarantine of {name!r}"))
-        return _erase(ws, subject, wanted, dry_run=dry_run)
+        yield
 
 
-def _erase(ws: Workspace, subject: str, wanted: Mapping[str, Sequence[str]], *, dry_run: bool) -> Erasure:
+def _erase(ws: Workspace, subject: str, find: Callable[[], Doomed], *, dry_run: bool) -> Erasure:
     name = keyed_hash(ws, subject)
     note = ws.root / "erasures" / f"{name[:32]}.json"
     known = json.loads(note.read_text()) if note.exists() else None
-    found = doomed.find(ws, subject, wanted) if known is None else Doomed.of_json(known["doomed"])
+    found = find() if known is None else Doomed.of_json(known["doomed"])
     for dataset, taken in found.datasets.items():
         if taken.keys:
             policies.require_free(ws, dataset)

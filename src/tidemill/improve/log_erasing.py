@@ -82,7 +82,7 @@ def truths(ws: Workspace, doomed: Doomed, asked: Iterable[Asked]) -> int:
 
 def _keys(ws: Workspace, doomed: Doomed, deployment: str) -> frozenset[str]:
     """The person's row ids among those that this deployment is asked about."""
-    found: set[str] = {doomed.subject}
+    found = {doomed.subject} - {""}
     for revision in ws.graph.find(Query("artifact", kind="deployment", name=deployment, limit=100_000)):
         assert isinstance(revision, Artifact)
         rows = rows_of(ws, str(revision.meta["model"]))
@@ -140,7 +140,7 @@ def _is_doomed(payload: bytes, ids: set[str], is_about: Callable[[Mapping[str, A
 
 def _of_truth(doomed: Doomed, asked: Asked) -> Callable[[Mapping[str, pl.DataType]], pl.Expr]:
     by_id = (pl.col("by") == "id") & pl.col("ref").is_in(list(asked.ids))
-    by_key = (pl.col("by") == "row_key") & pl.col("ref").is_in(sorted({*asked.keys, doomed.subject, *doomed.texts}))
+    by_key = (pl.col("by") == "row_key") & pl.col("ref").is_in(sorted({*asked.keys, *doomed.texts}))
     return lambda _: by_id | by_key
 
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tidemill.core.profile import ColumnBins
@@ -23,6 +22,8 @@ STRUCTURE = frozenset(
     | {"table", "event_time", "known_time", "columns", "layers", "base", "parent", "branch", "step", "format"}
 )
 SHORTEST, SHORTEST_NUMBER = 4, 7
+MOST_IN_PATTERN = 300  # an alternation is tried text by text at each place; beyond this, words are looked up
+_WORD, _IN_WORD = re.compile(r"\w+"), re.compile(r"\w")
 _NUMBER = re.compile(r"[-+]?[\d.,]+")
 _TIME = re.compile(r"\d{4}-\d{2}-\d{2}([T ].*)?")
 
@@ -36,38 +37,81 @@ class _Gone:
 GONE = _Gone()
 
 
-@dataclass(frozen=True)
 class Texts:
     """The texts that only this person's rows hold; none is looked for inside a longer word."""
 
-    texts: tuple[str, ...]
-    _pattern: re.Pattern[str] | None = field(init=False, repr=False, compare=False)
-    _escaped: re.Pattern[str] | None = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        ordered = sorted(set(self.texts), key=len, reverse=True)
-        escaped = {form for text in ordered for form in (text, json.dumps(text, ensure_ascii=False)[1:-1])}
-        ascii_form = {json.dumps(text)[1:-1] for text in ordered}
-        object.__setattr__(self, "_pattern", _pattern(ordered))
-        object.__setattr__(self, "_escaped", _pattern(sorted(escaped | ascii_form, key=len, reverse=True)))
+    def __init__(self, texts: Iterable[str]) -> None:
+        self.texts = tuple(sorted(set(texts)))
+        forms = {form for text in self.texts for form in (text, _in_json(text), json.dumps(text)[1:-1])}
+        self._plain = _Finder(self.texts)
+        self._encoded = _Finder(forms)
 
     def within(self, encoded: str) -> bool:
         """Whether some text stands in this, which may be JSON."""
-        return self._escaped is not None and self._escaped.search(encoded) is not None
+        return next(self._encoded.places(encoded), None) is not None
 
     def out_of(self, text: str) -> str:
         """The text without them."""
-        return text if self._pattern is None else self._pattern.sub(ERASED, text)
+        return self._plain.out_of(text)
 
     def out_of_json(self, encoded: str) -> str:
         """Text that holds them as JSON or plainly, without them."""
-        return encoded if self._escaped is None else self._escaped.sub(ERASED, encoded)
+        return self._encoded.out_of(encoded)
 
 
-def _pattern(texts: Sequence[str]) -> re.Pattern[str] | None:
-    if not texts:
-        return None
-    return re.compile(r"(?<![\w.])(?:" + "|".join(map(re.escape, texts)) + r")(?!\w)")
+class _Finder:
+    """Finds any of many texts: by one regular expression, or, where they are many, by the first word of each."""
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        ordered = sorted(set(texts), key=len, reverse=True)
+        self._pattern: re.Pattern[str] | None = None
+        self._by_word: dict[str, list[tuple[str, int]]] = {}
+        indexed = ordered if len(ordered) > MOST_IN_PATTERN else []
+        for text in indexed:
+            found = _WORD.search(text)
+            if found is not None:
+                self._by_word.setdefault(found[0], []).append((text, found.start()))
+        rest = [text for text in ordered if not indexed or _WORD.search(text) is None]
+        if rest:
+            self._pattern = re.compile(r"(?<![\w.])(?:" + "|".join(map(re.escape, rest)) + r")(?!\w)")
+
+    def places(self, within: str) -> Iterator[tuple[int, int]]:
+        """Where texts begin and end, in order; the longest where several begin."""
+        spans = [] if self._pattern is None else [match.span() for match in self._pattern.finditer(within)]
+        if self._by_word:
+            spans += self._by_words(within)
+        end = 0
+        for start, stop in sorted(spans, key=lambda span: (span[0], -span[1])):
+            if start >= end:
+                yield start, stop
+                end = stop
+
+    def out_of(self, text: str) -> str:
+        """The text with ERASED in their places."""
+        made, last = [], 0
+        for start, stop in self.places(text):
+            made += [text[last:start], ERASED]
+            last = stop
+        return "".join([*made, text[last:]]) if made else text
+
+    def _by_words(self, within: str) -> Iterator[tuple[int, int]]:
+        for word in _WORD.finditer(within):
+            for text, offset in self._by_word.get(word[0], ()):
+                start = word.start() - offset
+                stop = start + len(text)
+                if start >= 0 and within.startswith(text, start) and _is_apart(within, start, stop):
+                    yield start, stop
+                    break
+
+
+def _is_apart(within: str, start: int, stop: int) -> bool:
+    """Whether what stands there is a word, or words, of its own."""
+    ahead, behind = within[start - 1 : start], within[stop : stop + 1]
+    return not (ahead == "." or _IN_WORD.match(ahead) or _IN_WORD.match(behind))
+
+
+def _in_json(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)[1:-1]
 
 
 def is_distinctive(text: str) -> bool:
