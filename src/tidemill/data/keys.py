@@ -18,7 +18,6 @@ Words = np.ndarray[Any, np.dtype[np.uint64]]
 # 8 bytes a key: of more rows than this only those between the least and the greatest of the new keys are looked at
 MOST_ROWS = 20_000_000
 KEPT = 8
-CHUNKS = 32
 
 _lock = threading.Lock()
 _known: OrderedDict[tuple[str, Pinned], list[Words]] = OrderedDict()
@@ -33,11 +32,13 @@ def taken(tables: Tables, held: layers.Content, keys: pl.Series) -> pl.Series:
     asked = keys.alias(held.key)
     if held.base.rows <= MOST_ROWS:
         words = _words(asked)
+        order = np.argsort(words)  # in order, a search stays in the cache from one word to the next
+        words = words[order]
         maybe = np.zeros(len(words), bool)
         for chunk in _chunks(tables, held):
             places = np.searchsorted(chunk, words)
             maybe |= chunk[np.minimum(places, len(chunk) - 1)] == words
-        asked = asked.filter(pl.Series(maybe))
+        asked = asked.gather(order[maybe])
         if not len(asked):
             return asked
     between = pl.col(held.key).is_between(
@@ -54,10 +55,8 @@ def appended(tables: Tables, before: Pinned, after: Pinned, keys: pl.Series) -> 
         if chunks is None:
             return
         chunks = [*chunks, np.sort(_words(keys))]
-        if len(chunks) > CHUNKS:
-            chunks = [chunks[0], np.sort(np.concatenate(chunks[1:]))]
-            if len(chunks[1]) * 4 > len(chunks[0]):
-                chunks = [np.sort(np.concatenate(chunks))]
+        while len(chunks) > 1 and 2 * len(chunks[-1]) > len(chunks[-2]):  # so that they are few, and merged rarely
+            chunks = [*chunks[:-2], np.sort(np.concatenate(chunks[-2:]))]
         _keep((tables.root, after), chunks)
 
 
