@@ -16,7 +16,7 @@ import polars as pl
 
 from tidemill.core.errors import BadInput, WrongType, require_columns
 from tidemill.data.keycodes import Codes, codes_of
-from tidemill.data.periods import Clocks, Flags, Ints, Span, found, in_order, lasting
+from tidemill.data.periods import Clocks, Flags, Ints, Numbers, Span, found, in_order, lasting
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,10 @@ def winners(frame: pl.DataFrame, *, by: Sequence[str], event: str, known: str | 
     clocks = _both(join, _unit([frame[name] for name in _clocks(join)]))
     codes = codes_of([frame[name] for name in by], frame.height)
     kept = lasting(clocks, codes.left, codes.size, span=None, ids=None if tie is None else frame[tie])
-    return frame[pl.Series(kept.rows)] if kept else frame.clear()
+    if kept is None:
+        return frame.clear()
+    ever = np.append(kept.moment[:-1] < kept.moment[1:], True)
+    return frame[pl.Series(kept.rows[ever])]
 
 
 class _Asked:
@@ -129,9 +132,15 @@ class _Asked:
         rows = self._found(join)
         if rows is None:
             return [pl.Series(name, [None] * self.left.height, dtype=kind) for name, kind in picked.schema.items()]
-        return picked[pl.Series(rows).cast(pl.UInt32, strict=False)].get_columns()  # -1 becomes null, a null gets nulls
+        some = rows >= 0
+        if some.all():
+            return picked[pl.Series(rows)].get_columns()
+        # Polars takes twice as long to gather by numbers of which some are null as to gather and then put nulls there.
+        there = pl.Series(some)
+        gathered = picked[pl.Series(np.maximum(rows, 0)).cast(pl.UInt32)].get_columns()
+        return [each.zip_with(there, pl.Series([None], dtype=each.dtype)) for each in gathered]
 
-    def _found(self, join: Join) -> Ints | None:
+    def _found(self, join: Join) -> Numbers | None:
         """For each left row the number of the right row that it gets, or -1; None when there is none at all."""
         if self.span is None or join.right.height == 0:
             return None
@@ -152,7 +161,7 @@ class _Asked:
         order, keys, times = self._order[by]
         rows = found(kept, kept.asked(keys, times), within=within)
         whole = len(order) == self.left.height
-        made = np.empty(len(order), np.int64) if whole else np.full(self.left.height, -1, np.int64)
+        made = np.empty(len(order), rows.dtype) if whole else np.full(self.left.height, -1, rows.dtype)
         made[order] = rows
         return made
 

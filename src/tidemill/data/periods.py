@@ -13,8 +13,10 @@ import numpy as np
 import polars as pl
 
 Ints = np.ndarray[Any, np.dtype[np.int64]]
+Numbers = np.ndarray[Any, np.dtype[np.int32]] | Ints  # of rows
 Flags = np.ndarray[Any, np.dtype[np.bool_]]
 BITS = 62  # of a whole number that can be compared with a sign, with room for the end of the last key's time
+FEW = 1 << 31  # rows whose numbers take 32 bits
 RADIX = 1 << 16  # NumPy sorts 16-bit numbers by counting: 9 ms a million where 64 bits take 24
 
 
@@ -40,10 +42,10 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Lasting:
-    """The rows that can be found: their numbers, by key and then by the moment from which on they are.
+    """The numbers of rows, by key and event, and the moment from which on each is the one to be found.
 
-    Each lasts until the next of its key. moment, event: (key, time) in one number. base: what times count from; or all
-    times there are, in order, and times count places among them.
+    Each lasts until the next of its key: no time at all where that has the same moment. moment, event: (key, time) in
+    one number. base: what times count from; or all times there are, in order, and times count places among them.
     """
 
     rows: Ints
@@ -68,11 +70,11 @@ def lasting(
     ids: pl.Series | None,
     within: int | None = None,
 ) -> Lasting | None:
-    """Only the rows that are found at some moment; None when there is none.
+    """From when on each row is found; None when there is no row.
 
     codes: the key of each row, 0 to size - 1, or -1 for rows to leave out. A row that becomes known when a later event
-    of its key is known already is never found: what is left is in order on both clocks. ids: of rows with equal key and
-    clocks the one with the largest id stays, else the last one.
+    of its key is known already is never found: its moment is that of the later one. So all are in order on both clocks.
+    ids: of rows with equal key and clocks the one with the largest id is found, else the last one.
     """
     rows = _usable(clocks, codes, span)
     event, known = clocks.event, clocks.known
@@ -84,13 +86,12 @@ def lasting(
         return None
     in_time = size <= RADIX and bool((event[1:] >= event[:-1]).all())
     base, bits = _scale(event, known, span, size, within)
+    key = codes << bits
     if isinstance(base, int):
-        event = event - (base - 1)
-        known = event if same else known - (base - 1)
+        key -= base - 1
     else:
         event = np.searchsorted(base, event) + 1
         known = event if same else np.searchsorted(base, known) + 1
-    key = codes << bits
     happened = key + event
     order = np.argsort(codes.astype(np.uint16), kind="stable") if in_time else np.argsort(happened)
     happened = happened[order]
@@ -98,15 +99,12 @@ def lasting(
     if again.any():
         order = _settled(order, again, known, rows, ids)
     moment = happened if same else (key + known)[order]
-    # known after all that happened later: the least moment of what follows is still to come
+    # what is known before all that happened later keeps its moment: the least of those that follow is still to come
     least = np.minimum.accumulate(moment[::-1])[::-1]
-    kept = np.append(moment[:-1] < least[1:], True)
-    if not kept.all():
-        order, moment, happened = order[kept], moment[kept], happened[kept]
-    return Lasting(order if rows is None else rows[order], moment, happened, bits, base)
+    return Lasting(order if rows is None else rows[order], least, happened, bits, base)
 
 
-def found(one: Lasting, wanted: Ints, *, within: int | None) -> Ints:
+def found(one: Lasting, wanted: Ints, *, within: int | None) -> Numbers:
     """For each (key, time) of `wanted`, in order: the number of the row that is found then, or -1.
 
     A row lasts until the next one of its key, at most `within` ticks after its event.
@@ -170,20 +168,32 @@ def _scale(event: Ints, known: Ints, span: Span | None, size: int, within: int |
     return base, (len(base) + 1).bit_length()
 
 
-def _with_ends(one: Lasting, within: int | None) -> tuple[Ints, Ints]:
+def _with_ends(one: Lasting, within: int | None) -> tuple[Ints, Numbers]:
     """Moments in order, and the row that is found from each of them on: -1 from where a row no longer lasts."""
-    ends = ((one.moment >> one.bits) + 1) << one.bits  # where the next key's time begins
-    if within is not None:
-        ends = np.minimum(ends, _expiry(one, within))
-    gaps = np.append(ends[:-1] < one.moment[1:], True)
-    rows = one.rows
-    if within is not None:
-        rows = np.where(ends > one.moment, rows, -1)  # over before it was known
-        ends = np.maximum(ends, one.moment)
-    places = np.flatnonzero(gaps) + 1
-    moment = np.insert(one.moment, places, ends[gaps])
-    rows = np.insert(rows, places, -1)
-    return np.insert(moment, 0, -1), np.insert(rows, 0, -1)
+    moment, rows = one.moment, one.rows
+    last = (moment[1:] ^ moment[:-1]) >> one.bits != 0  # of its key
+    if within is None:
+        places = np.append(np.flatnonzero(last), len(moment) - 1)
+        ends = _next_key(moment[places], one.bits)
+    else:
+        expiry = _expiry(one, within)
+        over = expiry <= moment  # before it was known
+        if over.any():
+            rows, expiry = np.where(over, -1, rows), np.maximum(expiry, moment)
+        places = np.append(np.flatnonzero(last | (expiry[:-1] < moment[1:])), len(moment) - 1)
+        ends = np.minimum(expiry[places], _next_key(moment[places], one.bits))
+    new = places + np.arange(2, len(places) + 2)
+    old = np.ones(len(moment) + len(places) + 1, np.bool_)
+    old[0] = old[new] = False
+    moments: Ints = np.full(len(old), -1)
+    found: Numbers = np.full(len(old), -1, np.int32 if int(rows.max()) < FEW else np.int64)
+    moments[old], found[old] = moment, rows
+    moments[new] = ends
+    return moments, found
+
+
+def _next_key(moment: Ints, bits: int) -> Ints:
+    return ((moment >> bits) + 1) << bits
 
 
 def _expiry(one: Lasting, within: int) -> Ints:
