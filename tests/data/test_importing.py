@@ -10,6 +10,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -18,7 +19,7 @@ from tidemill.core.errors import BadInput, EmptyInput, UnknownColumn, WrongType
 from tidemill.core.rowhash import as_text, rows_digest
 from tidemill.core.types import DatasetVersion, Query, Run
 from tidemill.core.workspace import Workspace, open_workspace
-from tidemill.data import contracts, datasets, importing
+from tidemill.data import contracts, datasets, importing, streamkeys
 from tidemill.data.contracts import Contract, Quarantined
 
 AT = datetime(2013, 4, 1, 5, 30, tzinfo=UTC)
@@ -121,6 +122,31 @@ def test_a_key_that_comes_twice_in_a_stream_is_named_and_nothing_is_written(ws: 
     [run] = ws.graph.find(Query("run", kind="data.import"))
     assert isinstance(run, Run)
     assert run.status == "failed"
+
+
+@pytest.mark.usefixtures("streamed")
+def test_a_large_dataset_is_looked_through_once_for_keys_that_are_there(
+    ws: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tidemill.data.keys.MOST_ROWS", 0)
+    datasets.add(ws, "flights", some(0, 40), key="id")
+    some(40, 40).write_parquet(tmp_path / "more.parquet")
+    assert importing.import_from(ws, "flights", str(tmp_path / "more.parquet"), key="id").rows == 80
+    pl.concat([some(90, 10), some(33, 1), some(77, 1)]).write_parquet(tmp_path / "taken.parquet")
+    with pytest.raises(BadInput, match=r"are there already, such as (33, 77|77, 33); give rows"):
+        importing.import_from(ws, "flights", str(tmp_path / "taken.parquet"), key="id")
+    assert len(datasets.log(ws, "flights")) == 2
+
+
+def test_keys_whose_words_are_alike_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streamkeys, "_words", lambda column: np.zeros(len(column), np.uint64))
+    with streamkeys.Keys() as seen:
+        seen.add(pl.Series("id", ["a", "b"]))
+        seen.add(pl.Series("id", ["c", "d"]))
+        assert seen.repeated().to_list() == []
+        assert seen.met([pl.Series("id", ["x"]), pl.Series("id", ["d", "y", "a"])]).to_list() == ["d", "a"]
+        seen.add(pl.Series("id", ["d", "e"]))
+        assert seen.repeated().to_list() == ["d"]
 
 
 @pytest.mark.usefixtures("streamed")

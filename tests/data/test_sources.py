@@ -402,3 +402,12 @@ def test_a_prefix_in_s3_is_read_as_a_folder_is(bucket: str, tmp_path: Path) -> N
         open_source(f"s3://{bucket}/rows/readme.txt")
     with pytest.raises(BadInput, match="'s3:///x' names no bucket; write s3://bucket/prefix"):
         open_source("s3:///x")
+
+
+@pytest.mark.parametrize("name", ["cut.csv.gz", "cut.csv.zip", "cut.parquet"])
+def test_a_file_that_was_cut_short_says_so(tmp_path: Path, name: str) -> None:
+    whole = {"cut.csv.gz": gzip.compress(as_csv(MANY)), "cut.csv.zip": zipped(many__csv=as_csv(MANY))}
+    path = tmp_path / name
+    path.write_bytes(whole.get(name, written(pl.DataFrame.write_parquet))[:-40])
+    with pytest.raises(BadInput, match=f"{name} cannot be read"):
+        open_source(str(path), types=dict(MANY.schema)).frame()

@@ -257,7 +257,7 @@ def _checked(
 ) -> Iterator[pl.DataFrame]:
     """The batches on their way to the table; after the last one nothing may be wrong with them as a whole."""
     for batch in batches:
-        if held is not None:
+        if held is not None and held.base.rows <= keys.MOST_ROWS:
             taken = keys.taken(plan.ws.tables, held, batch[plan.key])
             if len(taken):
                 raise _taken(plan, taken)
@@ -275,6 +275,11 @@ def _checked(
             f"key column {plan.key!r} of {plan.where} repeats {len(twice)} values, such as {shown}; "
             "drop the duplicates first (tm.drop_duplicates)"
         )
+    if held is not None and held.base.rows > keys.MOST_ROWS:  # one look at all keys that are there, not one a batch
+        there = layers.scan(plan.ws.tables, held, columns=[plan.key], verify=False)
+        taken = seen.met(batch[plan.key] for batch in there.collect_batches(chunk_size=BATCH_ROWS))
+        if len(taken):
+            raise _taken(plan, taken)
     kept_out = sieve.finish()
     if kept_out is not None and told is not None:
         told(kept_out)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
+from gzip import BadGzipFile
 from types import TracebackType
 from typing import Any
+from zipfile import BadZipFile
 
 import polars as pl
 from polars.datatypes import DataTypeClass
@@ -57,7 +60,7 @@ class Source:
         try:
             for batch in self.read(most):
                 yield from (part for part in batch.iter_slices(most) if part.height)
-        except (PolarsError, UnicodeDecodeError) as error:
+        except (PolarsError, UnicodeDecodeError, EOFError, BadGzipFile, BadZipFile, zlib.error) as error:
             raise unreadable(self.name, error) from error
 
     def frame(self) -> pl.DataFrame:
