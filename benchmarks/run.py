@@ -1,6 +1,9 @@
 """Measures what RESULTS.md shows; each figure is a median of repeats, CPU seconds where a machine may be shared.
 
-make bench            all of it, printed as the table's rows
+make bench                          all of it, printed as the tables' rows
+python benchmarks/run.py versions   only what was named: an area of AREAS, or "ours"
+
+Peers install themselves below .bench/ at first use (see peers.py).
 """
 
 from __future__ import annotations
@@ -13,16 +16,27 @@ import tempfile
 import time
 from collections.abc import Callable
 from datetime import date
+from importlib import import_module
 from importlib.metadata import distributions, requires
 from pathlib import Path
 
 REPEATS = 7
 
 
+AREAS = ("versions", "files", "checks", "profiles", "features", "importing")  # each a module with rows()
+
+
 def main() -> int:
-    rows = [*light(), *installed(), *graph(), *join()]
-    for row in rows:
+    asked = sys.argv[1:] or ["ours", *AREAS]
+    unknown = [name for name in asked if name not in ("ours", *AREAS)]
+    if unknown:
+        print(f"no benchmark {unknown[0]!r}; there are ours, {', '.join(AREAS)}", file=sys.stderr)
+        return 2
+    for row in [*light(), *installed(), *graph(), *join()] if "ours" in asked else []:
         print(f"| {date.today()} | {row[0]} | {row[1]} | {row[2]} |", flush=True)
+    for name in AREAS:
+        for measured in import_module(name).rows() if name in asked else []:
+            print(f"| {date.today()} | {' | '.join(measured)} |", flush=True)
     return 0
 
 
