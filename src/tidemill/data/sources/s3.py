@@ -26,7 +26,7 @@ def opens(url: str) -> bool:
 def open_(url: str, asked: Asked) -> Source:
     """One object, or all files of rows below a prefix. NotFound where there is nothing."""
     bucket, prefix = split(url)
-    names = _names(bucket, prefix.strip("/"))
+    names = _names(url, bucket, prefix.strip("/"))
     if any(f"/{delta.LOG}/" in f"/{name[len(prefix) :].lstrip('/')}" for name in names):
         return delta.of_table(url.rstrip("/"), asked, options())
     if not names:
@@ -64,12 +64,17 @@ def options() -> dict[str, str] | None:
     return {"allow_http": "true"} if _plain() else None
 
 
-def _names(bucket: Any, prefix: str) -> list[str]:
-    """The object of that name, or all below it, sorted."""
+def _names(url: str, bucket: Any, prefix: str) -> list[str]:
+    """The object of that name, or all below it, sorted. BadInput where the server does not let us look."""
+    from obstore.exceptions import BaseError
+
     try:
-        return [str(bucket.head(prefix)["path"])] if prefix else _below_prefix(bucket, None)
-    except FileNotFoundError:
-        return _below_prefix(bucket, prefix)
+        try:
+            return [str(bucket.head(prefix)["path"])] if prefix else _below_prefix(bucket, None)
+        except FileNotFoundError:
+            return _below_prefix(bucket, prefix)
+    except BaseError as error:
+        raise BadInput(f"{url} cannot be read: {str(error).splitlines()[0]}; see AWS_ENDPOINT_URL and keys") from error
 
 
 def _below_prefix(bucket: Any, prefix: str | None) -> list[str]:
