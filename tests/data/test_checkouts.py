@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tidemill.core.errors import BadInput, Conflict, Corrupt
+from tidemill.core.errors import BadInput, Conflict, Corrupt, NotFound
 from tidemill.core.ids import digest
 from tidemill.core.types import DatasetVersion
 from tidemill.core.workspace import Workspace, open_workspace
@@ -175,7 +175,7 @@ def test_broken_bytes_are_not_put_in_place(ws: Workspace, tmp_path: Path) -> Non
 def test_an_erased_file_is_named_and_stops_it(ws: Workspace, tmp_path: Path) -> None:
     made = version(ws, tmp_path / "in", ONE)
     files.forget(ws, [digest(b"second")])
-    with pytest.raises(LookupError, match="it was forgotten"):
+    with pytest.raises(NotFound, match=r"the bytes of 1 files, such as 'train/b.png', are stored nowhere: they were"):
         checkout(ws, made, tmp_path / "out")
     assert held(tmp_path / "out") == {}
 
@@ -230,3 +230,32 @@ def test_a_killed_checkout_leaves_whole_files_and_is_finished_by_the_next(ws: Wo
     checkout(ws, made, out)
     assert held(out) == ONE
     assert not litter.exists()
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+from tidemill.core.errors import NoRoom
+from tidemill.core.workspace import open_workspace
+from tidemill.data import datasets, files
+from tidemill.data.checkouts import checkout
+ws = open_workspace(sys.argv[1])
+version = datasets.get(ws, "cells")
+files.open_files(ws, version)
+resource.setrlimit(resource.RLIMIT_FSIZE, (5, resource.RLIM_INFINITY))
+try:
+    checkout(ws, version, Path(sys.argv[2]))
+except NoRoom as error:
+    print(error)
+"""
+
+
+def test_a_full_disk_is_named_and_no_part_of_a_file_is_left(ws: Workspace, tmp_path: Path) -> None:
+    version(ws, tmp_path / "in", ONE)
+    out = tmp_path / "out"
+    ended = subprocess.run(
+        [sys.executable, "-c", FULL, str(ws.root), str(out)], capture_output=True, text=True, check=False
+    )
+    assert ended.stdout == f"cannot write to {out} (File too large); free space, then run it again\n", ended.stderr
+    assert held(out).items() <= ONE.items()
+    assert "train/b.png" not in held(out)  # 6 bytes

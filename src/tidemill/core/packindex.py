@@ -92,6 +92,18 @@ class Index:
             for name, pack, start, size in self.pieces.rows[places].tolist()
         ]
 
+    def in_order(self, digests: Iterable[str]) -> list[str]:
+        """The digests in the order in which the files' first pieces lie; those that are not here come last."""
+        texts = list(digests)
+        wanted = words(texts)
+        many, at = self.files.at(wanted)
+        wanted = np.where(many, self.parts[self.files.rows["first"][at]], wanted) if many.any() else wanted
+        there, places = self.pieces.at(wanted)
+        if not there.any():
+            return texts
+        rows = self.pieces.rows[places]
+        return [texts[n] for n in np.lexsort((rows["start"], rows["pack"], ~there)).tolist()]
+
     def blobs_of(self, digests: Iterable[str]) -> set[str]:
         """The packs that hold these files, and all index blobs."""
         wanted = words(digests)

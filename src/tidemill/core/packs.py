@@ -141,6 +141,7 @@ class Reader:
     def __init__(self, ws: Workspace) -> None:
         self.ws = ws
         self.index = load(ws)
+        self._parts = ws.store if isinstance(ws.store, PartialReads) else None
         self._last: tuple[str, bytes] = ("", b"")
 
     def read(self, digest: str) -> bytes:
@@ -158,8 +159,8 @@ class Reader:
                 yield self._piece(self.index.places(digest)[n])
 
     def in_order(self, digests: Iterable[str]) -> list[str]:
-        """The digests in the order in which their bytes lie, for reading many."""
-        return sorted(set(digests), key=lambda each: self._places(each)[0][1:3])
+        """The digests in the order in which their bytes lie, for reading many; those not stored come last."""
+        return self.index.in_order(set(digests))
 
     def _places(self, digest: str) -> list[Place]:
         try:
@@ -169,12 +170,11 @@ class Reader:
             return self.index.places(digest)
 
     def _piece(self, place: Place) -> bytes:
-        store = self.ws.store
-        if isinstance(store, PartialReads):
-            data = store.get_part(place.pack, place.start, place.size_bytes)
+        if self._parts is not None:
+            data = self._parts.get_part(place.pack, place.start, place.size_bytes)
         else:
             if self._last[0] != place.pack:
-                self._last = (place.pack, store.get(place.pack))
+                self._last = (place.pack, self.ws.store.get(place.pack))
             data = self._last[1][place.start : place.start + place.size_bytes]
         if hashlib.sha256(data).hexdigest() != place.digest:
             raise Corrupt(

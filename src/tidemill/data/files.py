@@ -255,7 +255,7 @@ def look(folder: Path, entry: Entry, packer: packs.Packer | None = None) -> Seen
                 before = folders.entry_of(entry.path, os.fstat(file.fileno()))
                 wanted = min(media.HEAD_BYTES, before.size_bytes + 1)
                 head = file.read(wanted)
-                if len(head) < wanted:
+                if len(head) < wanted and len(head) == before.size_bytes:
                     digest = ids.digest(head) if packer is None else packer.add(head)
                 else:
                     digest = _digest(file, before.size_bytes, media.media_type(entry.path, head), packer)

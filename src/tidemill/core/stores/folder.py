@@ -59,8 +59,9 @@ class FolderStore:
     def get_part(self, digest: str, start: int, size_bytes: int) -> bytes:
         """Some bytes of a blob, unverified: the caller knows their digest. See tidemill.core.packs.PartialReads."""
         try:
-            with self._place(digest).open("rb", buffering=0) as file:
-                return os.pread(file.fileno(), size_bytes, start)
+            with self._place(digest).open("rb") as file:
+                file.seek(start)
+                return file.read(size_bytes)
         except FileNotFoundError:
             raise NotFound(f"no blob {digest} in {self.root}; `tidemill doctor` says what is missing") from None
 
