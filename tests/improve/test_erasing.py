@@ -247,3 +247,19 @@ def test_what_cannot_be_asked_is_told(ws: Workspace) -> None:
         erasing.erase(ws, EMAIL, columns={"custmers": ["email"]})
     with pytest.raises(UnknownColumn, match=r"no column 'mail' in any version of dataset 'customers'.*'email'"):
         erasing.erase(ws, EMAIL, columns={"customers": ["mail"]})
+
+
+def test_an_ordered_dataset_keeps_its_order_and_takes_rows_behind_the_last(tmp_path: Path) -> None:
+    ws = tm.open(tmp_path / "o.mill").ws
+    who = ["ada" if place in (2, 3) else f"u{place}" for place in range(10)]
+    frame = pl.DataFrame({"id": [f"k{place}" for place in range(10)], "who": who})
+    datasets.add(ws, "o", frame, key="id", ordered=True)
+    datasets.update(ws, "o", pl.DataFrame({"id": ["k5"], "who": ["bob"]}))
+    erasing.erase(ws, "ada", columns={"o": ["who"]})
+    left = [f"k{place}" for place in range(10) if place not in (2, 3)]
+    for version in datasets.log(ws, "o"):
+        assert datasets.scan(ws, version).collect()["id"].to_list() == left
+    added = pl.DataFrame({"id": ["n1", "n2", "n3"], "who": ["x", "y", "z"]})
+    after = datasets.add(ws, "o", added, key="id")
+    assert datasets.scan(ws, after).collect()["id"].to_list() == [*left, "n1", "n2", "n3"]
+    ws.close()

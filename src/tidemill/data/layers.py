@@ -206,7 +206,7 @@ def applied(tables: Tables, held: Content, change: Change, old: pl.DataFrame | N
         rows = rows.sort(ORDER).drop(ORDER) if held.ordered else rows
         return created(tables, held.base.table, rows, key=held.key, ordered=held.ordered)
     if change.added is not None and not change.replaced and not held.layers and change.places is None:
-        base = written(tables, held.base.table, _continued(held, change.added), held.base)
+        base = written(tables, held.base.table, _continued(tables, held, change.added), held.base)
         return replace(held, base=base, rows=base.rows, digest=base.digest)
     have = schema(tables, held)
     new = change.changed is not None and any(name not in have for name in change.changed.columns)
@@ -215,7 +215,8 @@ def applied(tables: Tables, held: Content, change: Change, old: pl.DataFrame | N
         whole = _after(tables, held, change, verify=False)
         made = replace(held, rows=whole.height, digest=as_text(rows_digest(whole)))
     else:
-        made = _counted(held, change, old)
+        added = None if change.added is None else _continued(tables, held, change.added)
+        made = _counted(held, change, old, added)
     if change.added is not None and change.added.height:
         made = _extended(tables, held, made, change.added, number)
     if change.changed is not None and change.changed.height:
@@ -299,7 +300,7 @@ def _due(tables: Tables, held: Content, change: Change) -> bool:
     return heavy > MOST_SHARE * max(held.rows, 1) or len(held.layers) > MOST_LAYERS
 
 
-def _counted(held: Content, change: Change, old: pl.DataFrame | None) -> Content:
+def _counted(held: Content, change: Change, old: pl.DataFrame | None, added: pl.DataFrame | None = None) -> Content:
     """Rows and digest after a change that leaves the columns as they are: exact, from the touched rows alone."""
     total, rows = int(held.digest, 16), held.rows
     if old is not None:
@@ -309,9 +310,9 @@ def _counted(held: Content, change: Change, old: pl.DataFrame | None) -> Content
             kept = laid_over(kept.lazy(), [_dated(change.changed, 0).lazy()], key=held.key).collect()
         total = add_digests(total, rows_digest(kept))
         rows += kept.height - old.height
-    if change.added is not None and change.added.height:
-        total = add_digests(total, rows_digest(_continued(held, change.added)))
-        rows += change.added.height
+    if added is not None and added.height:
+        total = add_digests(total, rows_digest(added))
+        rows += added.height
     return replace(held, rows=rows, digest=as_text(total))
 
 
@@ -322,7 +323,7 @@ def _after(tables: Tables, held: Content, change: Change, *, verify: bool = True
         rows = laid_over(rows, [_dated(change.changed, 0).lazy()], key=held.key)
     whole = _without(rows.collect(), change.removed, held.key)
     if change.added is not None and change.added.height:
-        whole = pl.concat([whole, _continued(held, change.added)], how="diagonal")
+        whole = pl.concat([whole, _continued(tables, held, change.added)], how="diagonal")
     if change.places is None:
         return whole
     return laid_over(whole.lazy(), [_dated(change.places, 0).lazy()], key=held.key).collect()
@@ -339,9 +340,14 @@ def placed(frame: pl.DataFrame, first: int = 0) -> pl.DataFrame:
     return frame.with_columns(pl.int_range(first, first + frame.height, dtype=pl.Int64).alias(ORDER))
 
 
-def _continued(held: Content, added: pl.DataFrame) -> pl.DataFrame:
+def _continued(tables: Tables, held: Content, added: pl.DataFrame) -> pl.DataFrame:
     """The rows with the places after those that are there, where the dataset is ordered."""
-    return placed(added, held.rows) if held.ordered else added
+    if not held.ordered:
+        return added
+    # The largest place, not the number of rows: an erasure leaves gaps.
+    rows = scan(tables, held, columns=[held.key], verify=False, order=True)
+    last = rows.select(pl.col(ORDER).max()).collect().item()
+    return placed(added, 0 if last is None else last + 1)
 
 
 def _dated(frame: pl.DataFrame, number: int) -> pl.DataFrame:
@@ -370,7 +376,9 @@ def _appended(tables: Tables, held: Content, made: Content, fresh: pl.DataFrame,
     """New rows: the base's columns to the base, columns that layers added to their layers."""
     in_base = [name for name in tables.schema(held.base) if name != ORDER]
     more = [name for name in fresh.columns if name not in in_base]
-    made = replace(made, base=written(tables, held.base.table, _continued(held, fresh.select(in_base)), held.base))
+    made = replace(
+        made, base=written(tables, held.base.table, _continued(tables, held, fresh.select(in_base)), held.base)
+    )
     for layer in made.layers:
         columns = [name for name in layer.columns if name in more]
         if columns and len(columns) == len(layer.columns):
