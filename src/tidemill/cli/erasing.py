@@ -7,7 +7,9 @@ from typing import Any
 
 import click
 
-from tidemill.cli.show import as_json, project, show, table
+from tidemill.cli.show import as_json, counted, project, show, table
+
+COUNTS = ("predictions", "truths", "tasks", "files")
 
 
 @click.command()
@@ -28,7 +30,7 @@ def erase(ctx: click.Context, subject: str, columns: tuple[str, ...], dry_run: b
     governance = project(ctx).governance
     where = _where(columns)
     before = governance.erase(subject, columns=where, dry_run=True).as_json()
-    found = any(before[what] for what in ("rows", "predictions", "truths", "tasks", "files"))
+    found = any(before["rows"].values()) or any(before[what] for what in COUNTS)
     if not json_:
         _tell(before, "would go" if dry_run or not yes else "goes")
     if dry_run or not found:
@@ -52,13 +54,12 @@ def _where(columns: tuple[str, ...]) -> dict[str, list[str]] | None:
 
 def _tell(value: Mapping[str, Any], word: str) -> None:
     rows = [{"what": f"rows of {dataset}", "count": count} for dataset, count in value["rows"].items()]
-    counts = ("predictions", "truths", "tasks", "files")
-    rows += [{"what": what, "count": value[what]} for what in counts if value[what]]
-    table(rows, {"what": word, "count": "count"})
+    rows += [{"what": what, "count": value[what]} for what in COUNTS if value[what]]
+    table([row for row in rows if row["count"]], {"what": word, "count": "count"})
     for what, said in (("versions", "changed versions"), ("models", "models that learned from it"),
                        ("deployments", "deployments of these models")):  # fmt: skip
-        for each in value[what]:
-            click.echo(f"{said}: {each}")
+        if value[what]:
+            click.echo(f"{said}: {', '.join(value[what])}")
     if value["answers"]:
         click.echo(f"these models gave {value['answers']:,} answers")
 
@@ -71,8 +72,10 @@ def _end(value: Mapping[str, Any], *, json_: bool, dry_run: bool, found: bool) -
 
 def _done(value: Mapping[str, Any]) -> None:
     rows = sum(value["rows"].values())
-    click.echo(f"erased {rows:,} rows and {value['predictions']:,} predictions; {value['blobs']:,} blobs written anew "
-               f"or deleted, {value['records']:,} records amended")  # fmt: skip
+    click.echo(
+        f"erased {counted(rows, 'row')} and {counted(value['predictions'], 'prediction')}; "
+        f"{counted(value['blobs'], 'blob')} written anew or deleted, {counted(value['records'], 'record')} amended"
+    )
     for each in value["left"]:
         click.echo(f"still holds a text of this person: {each}")
     if value["models"]:

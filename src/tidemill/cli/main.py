@@ -29,6 +29,7 @@ VERBS = {
     "label": ("label", "Labels that wait for a person."),
     "trace": ("lineage", "All that a thing came from."),
     "impact": ("lineage", "All that came from a thing."),
+    "sweep": ("sweep", "Delete bytes that nothing refers to."),
     "lineage": ("lineage", "Runs as OpenLineage events."),
     "audit": ("audit", "The append-only log: verify it, read it, ask who did what."),
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -69,23 +69,24 @@ def keep(ctx: click.Context, name: str, period: timedelta | None, for_ever: bool
 
 
 @click.command()
-@click.option("--apply", "act", is_flag=True, help="Leave these rows out from the next versions on.")
+@click.option("--apply", "how", flag_value="delete", help="Leave these rows out from the next versions on.")
+@click.option("--erase", "how", flag_value="erase", help="Take them out of every version, log and label.")
 @as_json
 @click.pass_context
-def retention(ctx: click.Context, act: bool, json_: bool) -> None:
+def retention(ctx: click.Context, how: Literal["delete", "erase"] | None, json_: bool) -> None:
     """Datasets with rows that are kept for longer than their policy says."""
     policies = project(ctx).policies
     columns = {"dataset": "dataset", "rows": "rows", "older_versions": "older versions with such rows"}
     rows: list[dict[str, Any]]
-    if act:
-        rows = [asdict(each) for each in policies.apply_retention()]
+    if how is not None:
+        rows = [asdict(each) for each in policies.apply_retention(how=how)]
         columns |= {"how": "what was done"}
     else:
         rows = [asdict(each) | {"before": each.before.isoformat(timespec="seconds"), "held": list(each.held)}
                 for each in policies.due()]  # fmt: skip
         columns |= {"before": "older than", "held": "held by"}
     show(rows, json_=json_, people=lambda: table(rows, columns),
-         then="tidemill audit who --what erased" if act else "tidemill dataset retention --apply")  # fmt: skip
+         then="tidemill audit who --what erased" if how else "tidemill dataset retention --apply")  # fmt: skip
 
 
 @click.command()

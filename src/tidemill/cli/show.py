@@ -141,7 +141,7 @@ def counted(count: int, what: str) -> str:
 def table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], *, exact: bool = False) -> None:
     """A table of these columns (key of the row: heading); numbers right-aligned.
 
-    exact: the rows are a user's data: numbers are shown as they can be typed.
+    exact: the rows are a user's data: numbers are shown as they can be typed, and columns that do not fit are named.
     """
     from rich.console import Console
     from rich.table import Table
@@ -149,18 +149,35 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], *, exac
     if not rows:
         click.echo("(none)")
         return
-    drawn = Table(box=None, pad_edge=False, header_style="bold")
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPED_LETTERS
+    console = Console(highlight=False, markup=False, width=width)
     write = _exact if exact else text
     cells = {key: [write(row.get(key)) for row in rows] for key in columns}
-    widest = max(columns, key=lambda key: max(map(len, cells[key])))
-    for key, heading in columns.items():
+    shown = _fitting(cells, columns, console.width) if exact else list(columns)
+    drawn = Table(box=None, pad_edge=False, header_style="bold")
+    widest = max(shown, key=lambda key: max(map(len, cells[key])))
+    for key in shown:
         numeric = all(isinstance(row.get(key), int | float | None) for row in rows)
         # Ids and names stay whole, so that they can be copied; the longest text is folded.
-        drawn.add_column(heading, justify="right" if numeric else "left", overflow="fold", no_wrap=key != widest)
-    for row in zip(*cells.values(), strict=True):
+        drawn.add_column(columns[key], justify="right" if numeric else "left", overflow="fold", no_wrap=key != widest)
+    for row in zip(*(cells[key] for key in shown), strict=True):
         drawn.add_row(*row)
-    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPED_LETTERS
-    Console(highlight=False, markup=False, width=width).print(drawn)
+    console.print(drawn)
+    rest = [heading for key, heading in columns.items() if key not in shown]
+    if rest:
+        click.echo(f"not shown: {', '.join(rest)} (--json has all)")
+
+
+def _fitting(cells: Mapping[str, Sequence[str]], columns: Mapping[str, str], width: int) -> list[str]:
+    """The first columns that fit beside each other, at least two."""
+    fitting: list[str] = []
+    taken = -2  # two letters between columns
+    for key, values in cells.items():
+        taken += max(len(columns[key]), *map(len, values)) + 2
+        if taken > width and len(fitting) >= 2:
+            break
+        fitting.append(key)
+    return fitting
 
 
 def _exact(value: Any) -> str:

@@ -169,4 +169,4 @@ def _differences(found: Mapping[str, Any]) -> None:
             shown = found[what][:10]
             more = found["counts"][what] - len(shown)
             click.echo(f"\n{what}" + (f" (the first {len(shown)}; {more:,} more)" if more else ""))
-            table(shown, {column: column for column in list(shown[0])[:8]}, exact=True)
+            table(shown, {column: column for column in shown[0]}, exact=True)

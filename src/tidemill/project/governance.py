@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tidemill.data.governance import Governance as Described
     from tidemill.data.pii import Finding
     from tidemill.improve.erasing import Erasure
+    from tidemill.improve.sweeping import Swept
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,3 +175,15 @@ class Governance:
         from tidemill.improve import erasing
 
         return erasing.erase(self.ws, subject, columns=columns, dry_run=dry_run)
+
+    def erase_rows(self, dataset: str, keys: Sequence[Any], *, dry_run: bool = False) -> Erasure:
+        """Take rows out of everything by their keys, as `erase` does."""
+        from tidemill.improve import erasing
+
+        return erasing.erase_rows(self.ws, dataset, keys, dry_run=dry_run)
+
+    def sweep(self, *, older_than_s: float = 86_400.0) -> Swept:
+        """Delete blobs and data files that nothing refers to and that are older than any run takes."""
+        from tidemill.improve import sweeping
+
+        return sweeping.sweep(self.ws, older_than_s=older_than_s)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from tidemill.core.types import DatasetVersion, Event
 from tidemill.core.workspace import Workspace
@@ -62,11 +62,15 @@ class Policies:
 
         return policies.due(self.ws)
 
-    def apply_retention(self) -> list[Applied]:
-        """Leave out what is due from the next versions on, but for datasets under a legal hold."""
-        from tidemill.data import policies
+    def apply_retention(self, *, how: Literal["delete", "erase"] = "delete") -> list[Applied]:
+        """Remove what is due, but for datasets under a legal hold.
 
-        return policies.apply_retention(self.ws)
+        how: "delete" leaves it out from the next versions on; "erase" takes it out of every version, log and label.
+        """
+        from tidemill.data import policies
+        from tidemill.improve import erasing
+
+        return policies.apply_retention(self.ws, erase=erasing.erase_rows if how == "erase" else None)
 
     def hold(self, dataset: str, case: str, *, reason: str = "") -> Event:
         """Forbid erasure and retention of a dataset for a case."""
