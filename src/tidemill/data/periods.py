@@ -186,7 +186,9 @@ def _with_ends(one: Lasting, within: int | None) -> tuple[Ints, Numbers]:
     old = np.ones(len(moment) + len(places) + 1, np.bool_)
     old[0] = old[new] = False
     moments: Ints = np.full(len(old), -1)
-    found: Numbers = np.full(len(old), -1, np.int32 if int(rows.max()) < FEW else np.int64)
+    found: Numbers = np.full(len(old), -1, np.int64)
+    if int(rows.max()) < FEW:
+        found = found.astype(np.int32)
     moments[old], found[old] = moment, rows
     moments[new] = ends
     return moments, found
