@@ -15,12 +15,13 @@ import polars as pl
 import pytest
 
 from tidemill.core import packs
+from tidemill.core.checks import one_of
 from tidemill.core.errors import BadInput, Conflict, Corrupt, EmptyInput, NotFound, UnknownColumn
 from tidemill.core.ids import digest
 from tidemill.core.stores.folder import FolderStore
 from tidemill.core.types import DatasetVersion
 from tidemill.core.workspace import Workspace, open_workspace
-from tidemill.data import datasets, files, folders
+from tidemill.data import branches, contracts, datasets, files, folders
 
 OLD = datetime(2020, 1, 1, tzinfo=UTC).timestamp()
 
@@ -304,6 +305,25 @@ def test_a_manifest_that_cannot_be_joined_is_named(
     (tmp_path / "m.csv").write_text(text)
     with pytest.raises(error, match=said):
         files.add_folder(ws, "cells", folder, manifest=tmp_path / "m.csv")
+
+
+def test_files_that_break_the_contract_wait_in_quarantine(ws: Workspace, folder: Path) -> None:
+    contracts.set_contract(ws, "cells", contracts.Contract(checks=(one_of("media_type", "image/png"),)))
+    kept_out: list[contracts.Quarantined] = []
+    version = files.add_folder(ws, "cells", folder, told=kept_out.append)
+    assert sorted(contents(ws, version)) == ["one.png", "train/two.png"]
+    assert contracts.quarantined(ws, "cells")["path"].to_list() == ["train/three.txt"]
+    assert len(kept_out) == 1
+    assert files.add_folder(ws, "cells", folder).id == version.id
+
+
+def test_a_folder_can_be_added_to_a_branch(ws: Workspace, folder: Path) -> None:
+    first = files.add_folder(ws, "cells", folder)
+    branches.branch(ws, "cells", "spring")
+    fill(folder, {"one.png": b"spring"})
+    spring = files.add_folder(ws, "cells", folder, branch="spring")
+    assert files.read(ws, spring, "one.png") == b"spring"
+    assert datasets.get(ws, "cells").id == first.id
 
 
 # --------------------------------------------------------------------------------------------------------------- status

@@ -20,10 +20,9 @@ import polars as pl
 
 from tidemill.core import ids, packindex, packs
 from tidemill.core.errors import BadInput, Conflict, EmptyInput, NotFound, nearest
-from tidemill.core.rowhash import as_text, rows_digest
 from tidemill.core.types import DatasetVersion
 from tidemill.core.workspace import Workspace
-from tidemill.data import datasets, folders, manifests, media
+from tidemill.data import datasets, folders, importing, manifests, media
 from tidemill.data.folders import Entry, Links, Seen
 
 Progress = Callable[[int, int | None], None]
@@ -53,7 +52,9 @@ def add_folder(
     links: Links = "inside",
     unmatched: Literal["report", "refuse"] = "report",
     message: str = "",
+    branch: str = datasets.MAIN,
     progress: Progress | None = None,
+    told: importing.Told | None = None,
 ) -> DatasetVersion:
     """The folder's files as the dataset's next version; the newest one where nothing differs.
 
@@ -61,6 +62,7 @@ def add_folder(
     safe). pattern, links: which files, see folders.walk. manifest: CSV, JSON lines or Parquet with a column `path`,
     joined on; it is no file of the dataset where it lies in the folder. unmatched: rows without a file (left out) and
     files without a row (nulls) are recorded as an event, see `scanned`, or refused. progress: files done, files.
+    Rows are held to the dataset's contract; told: called with what became of those that do not keep it.
     Permissions and times of files are not kept. Raises NotFound, EmptyInput, BadInput, or Conflict for a file that is
     written all the time.
     """
@@ -85,11 +87,14 @@ def add_folder(
                 f"{len(without_file)} rows of manifest {manifest} have no file, such as {without_file[:3]}, and "
                 f"{len(without_row)} files have no row, such as {without_row[:3]}; mend it, or give unmatched='report'"
             )
-    version = _version(ws, name, rows, message=message, source=str(folder))
+    version = importing.add(
+        ws, name, rows, key=KEY, mode="replace", message=message, source=str(folder), branch=branch, told=told
+    )
     inside = manifest is not None and manifest.resolve().is_relative_to(folder.resolve())
     body = {
         "format": 1,
         "version": version.version,
+        "branch": branch,
         "pattern": pattern,
         "links": links,
         "manifest": manifest.resolve().relative_to(folder.resolve()).as_posix() if manifest and inside else None,
@@ -282,14 +287,6 @@ def _digest(file: FileIO, size_bytes: int, kind: str, packer: packs.Packer | Non
     if size_bytes < WHOLE_BYTES:
         return packer.add(file.read())
     return packer.add_stream(file, by_content=not media.dense(kind))[0]
-
-
-def _version(ws: Workspace, name: str, rows: pl.DataFrame, *, message: str, source: str) -> DatasetVersion:
-    newest = datasets.find(replace(ws, clock=None), name)
-    columns = {column: str(kind) for column, kind in rows.schema.items()}
-    if newest is not None and newest.columns == columns and newest.digest == as_text(rows_digest(rows)):
-        return newest
-    return datasets.add(ws, name, rows, key=KEY, mode="replace", message=message, source=source)
 
 
 def _rows(ws: Workspace, version: DatasetVersion) -> pl.DataFrame:
