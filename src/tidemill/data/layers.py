@@ -38,7 +38,7 @@ Schema = Mapping[str, pl.DataType]
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One layer. columns: those that it gives values to. writes: how often it was written to since it began."""
+    """One layer. columns: those that it gives values to. writes: 1 while no key can be in it twice."""
 
     kind: Literal["over", "gone"]
     pinned: Pinned
@@ -382,7 +382,7 @@ def _appended(tables: Tables, held: Content, made: Content, fresh: pl.DataFrame,
     for layer in made.layers:
         columns = [name for name in layer.columns if name in more]
         if columns and len(columns) == len(layer.columns):
-            made = _laid(tables, made, "over", fresh.select(held.key, *columns), number)
+            made = _laid(tables, made, "over", fresh.select(held.key, *columns), number, new_keys=True)
             more = [name for name in more if name not in columns]
     return _laid(tables, made, "over", fresh.select(held.key, *more), number) if more else made
 
@@ -395,8 +395,10 @@ def _laid(
     number: int,
     *,
     anew: bool = False,
+    new_keys: bool = False,
 ) -> Content:
-    """With these entries in the layer of their columns. anew: instead of those that are in it."""
+    """With these entries in the layer of their columns. anew: instead of those that are in it. new_keys: it has none
+    of their keys."""
     columns = tuple(name for name in frame.columns if name not in (held.key, GONE))
     kinds = sorted((name, str(dtype)) for name, dtype in frame.schema.items())
     name = held.base.table.removeprefix("datasets/")
@@ -406,5 +408,6 @@ def _laid(
     pinned = written(tables, table, _dated(frame, number), parent, packed=held.key)
     if before is None:
         return replace(held, layers=(*held.layers, Layer(kind, pinned, columns, 1)))
-    after = replace(before, pinned=pinned, writes=1 if anew else before.writes + 1)
+    writes = 1 if anew else before.writes if new_keys else before.writes + 1
+    after = replace(before, pinned=pinned, writes=writes)
     return replace(held, layers=tuple(after if layer is before else layer for layer in held.layers))
