@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -25,20 +25,26 @@ from tidemill.data import datasets, quarantine
 from tidemill.improve.redacting import is_distinctive
 
 Rows = list[dict[str, Any]]  # Any: JSON values
+MOST_MERGED = 2_000
 FIRST_COMMIT = "/_delta_log/00000000000000000000.json"
 
 
 @dataclass(frozen=True)
 class Taken:
-    """What goes from one dataset. rows: the values of the person's rows; numbers: by column, those nobody else has."""
+    """What goes from one dataset.
+
+    rows: the values of the person's rows, as JSON. texts: by column, the distinctive ones of these rows; numbers: by
+    column, those nobody else has. files: digests of files that no other row names.
+    """
 
     tables: tuple[str, ...]
     subjects: tuple[str, ...]  # the columns that name a person
     key_columns: tuple[str, ...]
     keys: tuple[str, ...] = ()
     rows: Rows = field(default_factory=list)
+    texts: Mapping[str, Sequence[str]] = field(default_factory=dict)
     numbers: Mapping[str, Sequence[float]] = field(default_factory=dict)
-    files: tuple[str, ...] = ()  # digests of files that no other row names
+    files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,7 @@ class Doomed:
                 key_columns=tuple(one["key_columns"]),
                 keys=tuple(one["keys"]),
                 rows=one["rows"],
+                texts=one["texts"],
                 numbers=one["numbers"],
                 files=tuple(one["files"]),
             )
@@ -129,15 +136,15 @@ def _taken(
     tables = tuple(each for each in every if _belongs(each, name))
     by_name = Taken(tables, columns, tuple(sorted({version.key for version in versions})))
     keys = set(given)
-    for frame in _found(ws, tables, condition(by_name, subject)):
-        for key in by_name.key_columns:
-            if key in frame.columns:
-                keys |= set(frame[key].drop_nulls().cast(pl.String).to_list())
+    keys |= _keys(_found(ws, tables, condition(by_name, subject)), by_name.key_columns)
     by_key = Taken(tables, columns, by_name.key_columns, tuple(sorted(keys)))
     frames = list(_found(ws, tables, condition(by_key, subject)))
-    merged = list(_of_versions(ws, versions, condition(by_key, subject)))  # as a model or a person saw them
-    both = [*frames, *merged]
-    rows = [{column: plain(value) for column, value in row.items()} for frame in both for row in _plain_rows(frame)]
+    if given:
+        by_key = replace(by_key, keys=tuple(sorted(_keys(frames, by_key.key_columns) & keys)))
+    # Rows as a model or a person saw them, layers merged; of thousands only those of the newest version: they tell
+    # which golden rows go.
+    seen = _of_versions(ws, versions if len(keys) <= MOST_MERGED else versions[:1], condition(by_key, subject))
+    rows = [{column: plain(value) for column, value in row.items()} for frame in seen for row in _plain_rows(frame)]
     rows = list({json.dumps(row, sort_keys=True): row for row in rows}.values())
     numbers = _only_theirs(ws, by_key, subject, frames, lambda kind: kind.is_numeric(), tables)
     files = _only_theirs(ws, by_key, subject, frames, lambda kind: kind == pl.String, tables, only=("digest",))
@@ -148,14 +155,36 @@ def _taken(
         by_name.key_columns,
         by_key.keys,
         rows,
+        _distinctive(frames, (*columns, *by_name.key_columns)),
         {column: sorted(float(each) for each in values) for column, values in numbers.items()},
         tuple(sorted(files.get("digest", ()))) if is_files else (),
     )
 
 
+def _keys(frames: Iterable[pl.DataFrame], columns: Iterable[str]) -> set[str]:
+    return {
+        key
+        for frame in frames
+        for column in columns
+        if column in frame.columns
+        for key in frame[column].drop_nulls().cast(pl.String).to_list()
+    }
+
+
+def _distinctive(frames: Iterable[pl.DataFrame], naming: Iterable[str]) -> dict[str, list[str]]:
+    """Texts of the rows by column; long numbers too where a column names people or rows: an account, a phone."""
+    found: dict[str, set[str]] = {}
+    for frame in frames:
+        for column, kind in frame.schema.items():
+            if not column.startswith("__") and (kind == pl.String or (column in naming and _is_plain(kind))):
+                values = frame[column].drop_nulls().cast(pl.String).unique().to_list()
+                found.setdefault(column, set()).update(filter(is_distinctive, values))
+    return {column: sorted(values) for column, values in found.items() if values}
+
+
 def _belongs(table: str, dataset: str) -> bool:
     own = (f"datasets/{dataset}", quarantine.table_of(dataset))
-    return table in own or table.startswith(f"layers/{dataset}/")
+    return table in own or table.rpartition("/")[0] == f"layers/{dataset}"
 
 
 def _require_columns(name: str, columns: Iterable[str], versions: Sequence[DatasetVersion]) -> None:
@@ -231,14 +260,8 @@ def _texts(ws: Workspace, subject: str, taken: Mapping[str, Taken], every: Seque
     same name, and are no name of the workspace's own."""
     by_column: dict[str, set[str]] = {}
     for one in taken.values():
-        for row in one.rows:
-            for column, value in row.items():
-                if isinstance(value, str) and not column.startswith("__") and is_distinctive(value):
-                    by_column.setdefault(column, set()).add(value)
-        for column in (*one.subjects, *one.key_columns):  # long numbers that name the person: an account, a phone
-            for row in one.rows:
-                if row.get(column) is not None and is_distinctive(str(row[column])):
-                    by_column.setdefault(column, set()).add(str(row[column]))
+        for column, theirs_only in one.texts.items():
+            by_column.setdefault(column, set()).update(theirs_only)
     owner = {table: one for one in taken.values() for table in one.tables}
     for table in every:
         if not table.startswith(("datasets/", "layers/", "quarantine/")):

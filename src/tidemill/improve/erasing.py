@@ -28,7 +28,7 @@ from tidemill.core.types import Artifact, Query
 from tidemill.core.workspace import Workspace
 from tidemill.data import datasets, files, governance, online, policies
 from tidemill.improve import blob_erasing, doomed, log_erasing, record_erasing
-from tidemill.improve.doomed import Doomed
+from tidemill.improve.doomed import Doomed, Taken
 from tidemill.improve.log_erasing import Asked
 from tidemill.improve.redacting import Texts
 from tidemill.improve.sweeping import sweep
@@ -279,9 +279,15 @@ def _forget_online(ws: Workspace, found: Doomed) -> None:
     for dataset, taken in found.datasets.items():
         for column in taken.subjects:
             people.setdefault(column, []).append(found.subject)
-        ids = {row[column] for row in taken.rows for column in taken.key_columns if column in row}
-        rows[dataset] = sorted(ids, key=str)
+        rows[dataset] = _typed(ws, dataset, taken)
     online.forget(ws, people, rows=rows)
+
+
+def _typed(ws: Workspace, dataset: str, taken: Taken) -> list[Any]:
+    """The row ids as the dataset's newest key column has them: numbers where they are."""
+    kind = datasets.log(ws, dataset)[0]
+    is_number = "Int" in kind.columns[kind.key]
+    return [int(key) if is_number and key.lstrip("-").isdigit() else key for key in taken.keys]
 
 
 def _write_private(path: Path, data: bytes) -> None:
