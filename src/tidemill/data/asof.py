@@ -91,10 +91,11 @@ def as_of_all(left: pl.DataFrame, joins: Sequence[Join], *, left_time: str) -> p
     joins = [replace(join, on=tuple(join.on) or tuple(join.by)) for join in joins]
     _check(left, joins, left_time)
     unit = _unit([left[left_time], *(join.right[name] for join in joins for name in _clocks(join))])
-    asked = _Asked(left, left_time, unit)
+    clocks = [_both(join, unit) for join in joins]
+    asked = _Asked(left, left_time, unit, clocks)
     made: list[pl.Series] = []
-    for join in joins:
-        made.extend(asked.taken(join))
+    for join, both in zip(joins, clocks, strict=True):
+        made.extend(asked.taken(join, both))
     return left.with_columns(made)
 
 
@@ -117,19 +118,20 @@ def winners(frame: pl.DataFrame, *, by: Sequence[str], event: str, known: str | 
 class _Asked:
     """The left rows, in order of (key, time): once for each way to look up."""
 
-    def __init__(self, left: pl.DataFrame, time: str, unit: str) -> None:
+    def __init__(self, left: pl.DataFrame, time: str, unit: str, clocks: Sequence[Clocks]) -> None:
         self.left = left
         self.unit = unit
         self.times, self.there = _ticks(left[time], unit)
         seen = self.times if self.there is None else self.times[self.there]
-        self.span = Span(int(seen.min()), int(seen.max())) if len(seen) else None
+        self.span = _common(Span(int(seen.min()), int(seen.max())), clocks) if len(seen) else None
         self._codes: dict[tuple[str, ...], Codes] = {}
         self._order: dict[tuple[str, ...], tuple[Ints, Ints, Ints]] = {}
+        self._wanted: dict[object, Ints] = {}
 
-    def taken(self, join: Join) -> list[pl.Series]:
+    def taken(self, join: Join, clocks: Clocks) -> list[pl.Series]:
         """The columns that the join adds, one value for each left row."""
         picked = join.right.select(pl.col(name).alias(join.prefix + name) for name in join.columns)
-        rows = self._found(join)
+        rows = self._found(join, clocks)
         if rows is None:
             return [pl.Series(name, [None] * self.left.height, dtype=kind) for name, kind in picked.schema.items()]
         some = rows >= 0
@@ -140,7 +142,7 @@ class _Asked:
         gathered = picked[pl.Series(np.maximum(rows, 0)).cast(pl.UInt32)].get_columns()
         return [each.zip_with(there, pl.Series([None], dtype=each.dtype)) for each in gathered]
 
-    def _found(self, join: Join) -> Numbers | None:
+    def _found(self, join: Join, clocks: Clocks) -> Numbers | None:
         """For each left row the number of the right row that it gets, or -1; None when there is none at all."""
         if self.span is None or join.right.height == 0:
             return None
@@ -151,7 +153,6 @@ class _Asked:
         right = codes.of([join.right[name] for name in join.on]) if by else np.zeros(join.right.height, np.int64)
         ids = None if join.tie is None else join.right[join.tie]
         within = None if join.within is None else _span(join.within, self.unit)
-        clocks = _both(join, self.unit)
         kept = lasting(clocks, right, codes.size, span=self.span, ids=ids, within=within)
         if kept is None:
             return None
@@ -159,11 +160,25 @@ class _Asked:
             order = in_order(codes.left, self.times, self.there, codes.size, self.span)
             self._order[by] = order, codes.left[order], self.times[order]
         order, keys, times = self._order[by]
-        rows = found(kept, kept.asked(keys, times), within=within)
+        scale = (by, kept.base, kept.bits) if isinstance(kept.base, int) else object()
+        if scale not in self._wanted:
+            self._wanted[scale] = kept.asked(keys, times)
+        rows = found(kept, self._wanted[scale], within=within)
         whole = len(order) == self.left.height
         made = np.empty(len(order), rows.dtype) if whole else np.full(self.left.height, -1, rows.dtype)
         made[order] = rows
         return made
+
+
+def _common(span: Span, clocks: Sequence[Clocks]) -> Span:
+    """The span from the first event of the tables on (if not too long before), so that all count from one moment."""
+    first = span.first
+    for each in clocks:
+        events = each.event if each.there is None else each.event[each.there]
+        begins = int(events.min()) if len(events) else first
+        if span.last - begins <= 4 * (span.last - span.first):
+            first = min(first, begins)
+    return Span(first, span.last)
 
 
 def _both(join: Join, unit: str) -> Clocks:
