@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import resource
 import sys
 import time
@@ -11,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
-from importlib.metadata import distributions
+from importlib.metadata import Distribution, distributions
 from typing import Any
 
 from tidemill.core.ids import canonical_json, digest, json_digest, new_id, utc_now
@@ -162,7 +163,7 @@ def cpu_seconds() -> float:
 
 @cache
 def _described() -> bytes:
-    packages = sorted({f"{dist.metadata['Name']}=={dist.version}" for dist in distributions() if dist.metadata["Name"]})
+    packages = sorted({named for dist in distributions() if (named := _name_and_version(dist))})
     return canonical_json(
         {
             "python": sys.version.split()[0],
@@ -172,6 +173,13 @@ def _described() -> bytes:
             "packages": packages,
         }
     )
+
+
+def _name_and_version(dist: Distribution) -> str:
+    """As "name==version". Only those two fields: `dist.metadata` parses a whole mail, 100 ms for 130 distributions."""
+    text = dist.read_text("METADATA") or dist.read_text("PKG-INFO") or ""
+    fields = dict(re.findall(r"^(Name|Version): *(.*?) *$", text.partition("\n\n")[0], re.M))
+    return f"{fields['Name']}=={fields.get('Version')}" if fields.get("Name") else ""
 
 
 _stored: set[tuple[int, str]] = set()
