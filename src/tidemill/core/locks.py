@@ -1,4 +1,4 @@
-"""Locks between processes of one machine, on a file, and between machines that share a graph; a killed process lets go."""
+"""Locks between processes of one machine, on a file, and between machines that share a graph; a kill lets go of both."""
 
 from __future__ import annotations
 

@@ -78,3 +78,21 @@ def require_rows(frame: pl.DataFrame, name: str) -> None:
     """Raise EmptyInput for a frame without rows."""
     if frame.height == 0:
         raise EmptyInput(f"no rows to write to table {name}; give at least one")
+
+
+def compare(pinned: Pinned, rows: int, digest: int) -> None:
+    """Raise Corrupt where a version does not hold what is recorded of it."""
+    from tidemill.core.rowhash import as_text
+
+    where, found = f"table {pinned.table} version {pinned.version}", as_text(digest)
+    if rows != pinned.rows:
+        raise Corrupt(f"{where} has {rows} rows, recorded were {pinned.rows}; restore it from a backup")
+    if found != pinned.digest:
+        raise Corrupt(f"{where} has digest {found}, recorded was {pinned.digest}; restore it from a backup")
+
+
+def schema_of(table: DeltaTable) -> dict[str, pl.DataType]:
+    """Column names and types at the version that the table was opened at."""
+    import polars as pl
+
+    return dict(pl.scan_delta(table).collect_schema())

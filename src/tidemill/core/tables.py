@@ -25,7 +25,7 @@ from tidemill.core.errors import (
 )
 from tidemill.core.schema import fitted, storable
 from tidemill.core.table_files import Files, reading, unreadable
-from tidemill.core.table_marks import counted, marked, moved, properties, require_rows, zoneless
+from tidemill.core.table_marks import compare, counted, marked, moved, properties, require_rows, schema_of, zoneless
 from tidemill.core.table_writing import FOREVER, retried, told, write
 from tidemill.core.types import Pinned
 
@@ -125,7 +125,7 @@ class Tables:
             before = self._pinned(name, table)
             if parent is not None and before != parent:
                 raise moved(name, before, parent)
-            schema = self._schemas.get(before) or _schema(table)
+            schema = self._schemas.get(before) or schema_of(table)
             made = fitted(frame, schema, table=f"table {name}", where=f"the rows for table {name}")
             digest = as_text(add(int(before.digest, 16), rows_digest(made)))
             done = Pinned(name, before.version + 1, before.rows + made.height, digest)
@@ -154,7 +154,7 @@ class Tables:
         """
         files = Files(self.uri(name))
         there = self.exists(name)
-        schema = _schema(self._open(name)) if there and mode == "append" else None
+        schema = schema_of(self._open(name)) if there and mode == "append" else None
 
         def fit(batch: pl.DataFrame) -> pl.DataFrame:
             nonlocal schema
@@ -209,7 +209,7 @@ class Tables:
         before = self._pinned(name, table)
         if parent is not None and before != parent:
             raise moved(name, before, parent)
-        if mode == "append" and _schema(table) != dict(schema):
+        if mode == "append" and schema_of(table) != dict(schema):
             raise Conflict(f"table {name} has other columns since version {before.version}; read it again, then retry")
         before = zoneless(table, before, schema)
         rows, digest = files.rows, files.digest
@@ -325,7 +325,8 @@ class Tables:
             for batch in self.batches(pinned, verify=False):
                 rows += batch.height
                 digest = add(digest, rows_digest(batch))
-            self._compare(pinned, rows, digest)
+            compare(pinned, rows, digest)
+            self._verified.add(pinned)
         except Corrupt:
             left = self._left(pinned)
             if left is None:
@@ -338,7 +339,8 @@ class Tables:
 
         try:
             frame = self._read(pinned)
-            self._compare(pinned, frame.height, rows_digest(frame))
+            compare(pinned, frame.height, rows_digest(frame))
+            self._verified.add(pinned)
         except Corrupt:
             left = self._left(pinned)
             if left is None:
@@ -354,17 +356,6 @@ class Tables:
             return None
         self.forget(pinned.table)
         return left
-
-    def _compare(self, pinned: Pinned, rows: int, digest: int) -> None:
-        from tidemill.core.rowhash import as_text
-
-        where = f"table {pinned.table} version {pinned.version}"
-        if rows != pinned.rows:
-            raise Corrupt(f"{where} has {rows} rows, recorded were {pinned.rows}; restore it from a backup")
-        found = as_text(digest)
-        if found != pinned.digest:
-            raise Corrupt(f"{where} has digest {found}, recorded was {pinned.digest}; restore it from a backup")
-        self._verified.add(pinned)
 
     def _rewrite(self, name: str, change: Callable[[pl.DataFrame], pl.DataFrame]) -> Pinned:
         """Write `change(rows of the newest version)` as the next one; done again if somebody else was first."""
@@ -410,9 +401,3 @@ class Tables:
     ) -> None:
         target, options = (self.uri(table), self._options()) if isinstance(table, str) else (table, None)
         write(target, frame, pinned, root=self.root, mode=mode, packed=packed, options=options)
-
-
-def _schema(table: DeltaTable) -> dict[str, pl.DataType]:
-    import polars as pl
-
-    return dict(pl.scan_delta(table).collect_schema())
