@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from tidemill.core.workspace import Workspace
 from tidemill.data import datasets, files, online, policies, profiles, quarantine
 from tidemill.improve import erasing
 from tidemill.prepare import labels
-from tidemill.serve import packages, registry
+from tidemill.serve import deploy, packages, registry
 from tidemill.train.rowids import row_keys
 from tidemill.watch import log, truth
 
@@ -110,7 +111,7 @@ def test_models_still_load_and_score_and_the_impact_names_them(ws: Workspace) ->
     assert done.answers == 26
     rows = ws.graph.get(str(after.artifact.meta["rows"]))
     assert isinstance(rows, Artifact)
-    assert len(row_keys(ws, rows)) == 349
+    assert len(row_keys(ws, rows)) == rows.meta["rows"] == 349
     assert KEY not in row_keys(ws, rows)
 
 
@@ -128,6 +129,23 @@ def test_predictions_truths_and_labels_of_the_person_go_and_no_others(ws: Worksp
     assert [each.key for each in labels.answers(ws, "review")] == [each.key for each in answers if each.key != KEY]
     assert done.tasks == 1
     assert KEY not in [task.key for task in labels.tasks(ws, "review")]
+
+
+def test_a_server_that_answers_meanwhile_loses_nothing(ws: Workspace) -> None:
+    served = deploy.deploy(ws, registry.get(ws, "churn"), name="churn", lifetime="parent")
+    row = {"age": 40.0, "spend": 5.0, "town": "York"}
+    answered: list[deploy.Answer] = []
+    try:
+        with ThreadPoolExecutor(1) as thread:
+            ended = thread.submit(erasing.erase, ws, EMAIL, columns=COLUMNS)
+            while not ended.done() or len(answered) < 5:
+                answered += served.predict([row], keys=[f"live {len(answered)}"], at=START.isoformat())
+            ended.result()
+    finally:
+        served.stop()
+    assert {each.id for each in answered} <= set(log.predictions(ws, "churn")["id"])
+    assert holders(ws.root) == []
+    assert log.compact(ws, "churn") == 5 + len(answered)
 
 
 def test_files_of_the_person_go_with_their_bytes(ws: Workspace) -> None:

@@ -180,7 +180,7 @@ def _remove(
     rewrite = record_erasing.rewriting(
         found,
         texts,
-        contents=record_erasing.new_contents(ws, tables),
+        contents=record_erasing.new_contents(ws, tables) | record_erasing.new_counts(ws, blobs.digests),
         digests=blobs.digests,
         tasks=set(known["tasks"]),
     )

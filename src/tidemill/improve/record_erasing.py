@@ -17,6 +17,7 @@ from tidemill.data import layers
 from tidemill.improve.blob_erasing import ALL, linked
 from tidemill.improve.doomed import Doomed
 from tidemill.improve.redacting import Texts, cleaned
+from tidemill.train.rowids import row_keys
 
 DIGEST = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 ID = re.compile(r'"id":"([0-9a-f]{32})"')
@@ -36,6 +37,18 @@ def new_contents(ws: Workspace, tables: Iterable[str]) -> dict[str, Update]:
             meta, digest = _amended(ws, artifact, marks)
             if (meta, digest) != (dict(artifact.meta), artifact.digest):
                 found[artifact.id] = {"meta": meta, "digest": digest}
+    return found
+
+
+def new_counts(ws: Workspace, digests: Mapping[str, str | None]) -> dict[str, Update]:
+    """The same of each list of row ids that was written anew."""
+    found: dict[str, Update] = {}
+    for artifact in ws.graph.find(Query("artifact", kind="rows", limit=ALL)):
+        assert isinstance(artifact, Artifact)
+        new = digests.get(artifact.digest)
+        if new is not None:
+            left = row_keys(ws, replace(artifact, digest=new))
+            found[artifact.id] = {"meta": {"rows": len(left)}, "digest": new}
     return found
 
 
