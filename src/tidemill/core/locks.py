@@ -1,4 +1,4 @@
-"""Locks between processes of one machine, on a file, and between machines that share a graph; a kill lets go of both."""
+"""Locks between processes of one machine, on a file, and between machines that share a graph; a kill frees both."""
 
 from __future__ import annotations
 
