@@ -15,7 +15,8 @@ from tidemill.core.errors import BadInput, UnknownColumn
 from tidemill.core.recording import outputs_of
 from tidemill.core.types import Artifact, DatasetVersion, Query, Run
 from tidemill.core.workspace import Workspace, open_workspace
-from tidemill.data import datasets
+from tidemill.data import datasets, features
+from tidemill.data.features import View, source
 from tidemill.data.rows import Rows, rows
 
 START = datetime(2013, 1, 1, tzinfo=UTC)
@@ -249,3 +250,56 @@ def test_times_must_be_times(ws: Workspace) -> None:
         some.where(since="March")
     with pytest.raises(BadInput, match=r"has no zone; use datetime"):
         some.split(time=[datetime(2013, 1, 1)])
+
+
+def test_the_naive_join_is_asked_for_by_name_and_sees_what_was_not_known(ws: Workspace) -> None:
+    made = rows(ws, flights(ws))
+    assert made.as_of(weather(ws), by="origin").frame()["temp"].to_list()[2] == 11.0
+    naive = made.as_of_naive(weather(ws), by="origin")
+    assert naive.frame()["temp"].to_list()[2] == 12.0  # reported at hour 2, known at hour 3
+    assert naive.digest() != made.as_of(weather(ws), by="origin").digest()
+
+
+def test_a_join_may_look_up_by_a_column_of_another_name(ws: Workspace) -> None:
+    stations = weather(ws)
+    renamed = datasets.scan(ws, stations).collect().rename({"origin": "station"})
+    other = datasets.add(ws, "stations", renamed, key="report", **CLOCKS)
+    made = rows(ws, flights(ws)).as_of(other, by="origin", on="station")
+    assert made.columns.keys() == {"flight", "origin", "at", "known", "temp"}
+    assert made.frame().equals(rows(ws, flights(ws)).as_of(stations, by="origin").frame())
+    with pytest.raises(BadInput, match="by= names 1 columns and on= 2; give one for each"):
+        rows(ws, flights(ws)).as_of(other, by="origin", on=["station", "report"])
+
+
+def test_a_view_is_joined_as_its_sources_are(ws: Workspace) -> None:
+    weather(ws)
+    within = timedelta(hours=1)
+    sources = (
+        source("weather", by="origin", columns=["temp"], within=within),
+        source("weather", by="origin", columns=["temp"], prefix="any_"),
+    )
+    view = View("weather at hand", sources)
+    made = rows(ws, flights(ws)).features(view)
+    by_hand = (
+        rows(ws, flights(ws))
+        .as_of(weather(ws), by="origin", columns=["temp"], within=within)
+        .as_of(weather(ws), by="origin", columns=["temp"], prefix="any_")
+    )
+    assert made.frame().equals(by_hand.frame())
+    assert made.digest() == by_hand.digest()
+    assert [each.name for each in made.inputs] == ["flights", "weather"]
+    features.define(ws, view)
+    assert rows(ws, flights(ws)).features("weather at hand").digest() == made.digest()
+
+
+def test_a_join_may_look_up_by_what_another_one_added(ws: Workspace) -> None:
+    runways = pl.DataFrame({"id": [1], "temp": [10.0], "runway": ["4L"], "at": [hour(-9)], "known": [hour(-9)]})
+    other = datasets.add(ws, "runways", runways, key="id", **CLOCKS)
+    made = rows(ws, flights(ws)).as_of(weather(ws), by="origin").as_of(other, by="temp")
+    assert made.frame().filter(pl.col("temp") == 10.0)["runway"].unique().to_list() == ["4L"]
+    assert made.frame().filter(pl.col("temp") != 10.0)["runway"].unique().to_list() == [None]
+
+
+def test_a_plan_of_joins_made_before_has_the_same_key(ws: Workspace) -> None:
+    step = rows(ws, flights(ws)).as_of(weather(ws), by="origin").steps[0]
+    assert list(step) == ["step", "dataset", "name", "by", "within_s", "columns", "prefix"]
