@@ -5,8 +5,8 @@ entry. Times are microseconds since 1970 UTC; keys are JSON texts (data.online m
 
 Contract
     Threads and processes: a store object belongs to one thread; any number of them may read while one writes.
-    Atomicity: `write` is all or nothing, also after kill -9, and a reader sees the entries of one state only (Redis: of
-    one source each). Order: at most one entry a key and moment.
+    Atomicity: `write` is all or nothing, also after kill -9, and `latest` sees the entries of one state only (Redis:
+    of one key each). Order: at most one entry a key and moment.
     Errors: MissingExtra without the driver, Busy after 30 s of waiting, NotFound where a server does not answer.
 """
 
