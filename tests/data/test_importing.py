@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sqlite3
 import subprocess
@@ -408,3 +409,27 @@ def test_a_stream_onto_a_dataset_with_layers_has_the_changed_values(ws: Workspac
     assert rows["note"].to_list() == ["new", None, None, "late", *[None] * 5, *["new"] * 5]
     assert made.digest == as_text(rows_digest(rows))
     assert content(ws, before)["id"].to_list() == list(range(2, 10))
+
+
+@pytest.mark.usefixtures("streamed")
+def test_what_an_import_keeps_for_its_own_time_is_in_the_workspace_and_goes(
+    ws: Workspace, tmp_path: Path, database: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))  # nothing may be put there
+    left = ws.root / "spool" / "tidemill-left"
+    left.mkdir(parents=True)
+    (left / "rows.arrow").write_text("somebody's rows")
+    os.utime(left, (0, 0))
+    grow(database, *[(n, "a", n / 2) for n in range(10)])
+    seen: list[int] = []
+    importing.import_from(
+        ws,
+        "trips",
+        f"sqlite:///{tmp_path}/source.db",
+        query="trips",
+        key="id",
+        progress=lambda done, total: seen.append(len(list((ws.root / "spool").iterdir()))),
+    )
+    assert set(seen) == {2}  # the result of the query, and the keys
+    assert list((ws.root / "spool").iterdir()) == []
+    database.close()

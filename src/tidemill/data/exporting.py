@@ -25,6 +25,7 @@ from tidemill.core.types import DatasetVersion
 from tidemill.core.workspace import Workspace
 from tidemill.data import datasets
 from tidemill.data.sources import s3, sql
+from tidemill.data.spool import spool
 
 FORMATS = (".csv", ".jsonl", ".ndjson", ".parquet", ".arrow", ".feather")
 BATCH_ROWS = 1 << 16
@@ -64,7 +65,7 @@ def export(
         found = found.with_columns(rule.alias(column) for column, rule in masked.items())
     params = {"target": shown, "format": kind, "columns": list(columns or ()), "masked": sorted(masked or ())}
     with recorded(ws, "data.export", version.name, inputs=[("rows", version)], params=params) as run:
-        count = _Counted(found, version.rows if ws.clock is None and rows is None else None, progress)
+        count = _Counted(found, version.rows if ws.clock is None and rows is None else None, progress, spool(ws))
         with _readable(shown):
             size = _write(kind, place, table, count)
         run.result({"rows": count.done, **({} if size is None else {"size_bytes": size})})
@@ -74,8 +75,8 @@ def export(
 class _Counted:
     """The rows in batches, counted as they go out."""
 
-    def __init__(self, rows: pl.LazyFrame, total: int | None, progress: Progress | None) -> None:
-        self.rows, self.total, self.progress = rows, total, progress
+    def __init__(self, rows: pl.LazyFrame, total: int | None, progress: Progress | None, spool: Path) -> None:
+        self.rows, self.total, self.progress, self.spool = rows, total, progress, spool
         self.schema = dict(rows.collect_schema())
         self.done = 0
 
@@ -129,7 +130,7 @@ def _write(kind: str, place: str, table: str | None, rows: _Counted) -> int | No
     if kind == "delta":
         return _to_delta(place.rstrip("/"), rows)
     if s3.opens(place):
-        with tempfile.TemporaryDirectory(prefix="tidemill-") as folder:
+        with tempfile.TemporaryDirectory(prefix="tidemill-", dir=rows.spool) as folder:
             draft = Path(folder) / f"rows.{kind}"
             _to_file(draft, kind, rows)
             bucket, path = s3.split(place)

@@ -27,6 +27,7 @@ from tidemill.data.importplan import Plan, Progress
 from tidemill.data.increments import remembered
 from tidemill.data.layers import Content
 from tidemill.data.sources import open_source
+from tidemill.data.spool import spool
 from tidemill.data.streamkeys import Keys
 from tidemill.data.versions import head
 
@@ -106,7 +107,7 @@ def import_from(
     least = remembered(ws, before, incremental) if append and before is not None and incremental else None
     since = (incremental, least) if incremental and least is not None else None
     types = _types(ws, name, before) if append and before is not None else {}
-    with open_source(url, query=query, since=since, columns=columns, types=types) as source:
+    with open_source(url, query=query, since=since, columns=columns, types=types, spool=spool(ws)) as source:
         times = [column for column in (event_time, known_time) if column is not None]
         require_columns([key, *times, *([incremental] if incremental else [])], source.schema, where=source.name)
         plan = Plan(
@@ -163,7 +164,7 @@ def _streamed(plan: Plan, sieve: Sieve, told: Told | None) -> DatasetVersion:
         return _there_already(plan, sieve, before, held, first, batches)
     inputs = [] if before is None else [("parent", before)]
     params = {"source": plan.source.describe(), "mode": plan.mode}
-    with recorded(ws, "data.import", name, inputs=inputs, params=params) as run, Keys() as seen:
+    with recorded(ws, "data.import", name, inputs=inputs, params=params) as run, Keys(spool(ws)) as seen:
         parent = datasets.plain(ws, before) if before is not None and held is not None else None
         checked = _checked(plan, sieve, held, itertools.chain([first], batches), seen, told)
         pinned = _written(ws, name, checked, parent, append=held is not None)

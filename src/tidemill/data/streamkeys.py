@@ -15,12 +15,12 @@ Words = np.ndarray[Any, np.dtype[np.uint64]]
 
 
 class Keys:
-    """The keys of a stream: 8 bytes each in memory, the keys themselves in a temporary folder."""
+    """The keys of a stream: 8 bytes each in memory, the keys themselves in a temporary folder (in `spool`)."""
 
-    def __init__(self) -> None:
+    def __init__(self, spool: Path | None = None) -> None:
         self._words: list[Words] = []
         self._parts = 0
-        self._folder = tempfile.TemporaryDirectory(prefix="tidemill-")
+        self._folder = tempfile.TemporaryDirectory(prefix="tidemill-", dir=spool)
 
     def __enter__(self) -> Keys:
         return self

@@ -32,15 +32,17 @@ def open_source(
     since: tuple[str, Any] | None = None,
     columns: Sequence[str] | None = None,
     types: Mapping[str, pl.DataType] | None = None,
+    spool: Path | None = None,
 ) -> Source:
     """The rows at `url`: a file, a folder of files, a Delta table, s3://..., or a SQLAlchemy URL with a query.
 
     since: (column, value): only rows whose value is not smaller; a query gets it as the parameter :since, or is
-    narrowed by it. columns: only those. types: read these columns of text files as that. Close the source after use.
+    narrowed by it. columns: only those. types: read these columns of text files as that. spool: a folder for downloads
+    and results of queries, by default the system's. Close the source after use.
     Raises NotFound, EmptyInput for no rows where that is seen at once, UnknownColumn, WrongType, MissingExtra, or
     BadInput for an unknown ending or content that does not parse.
     """
-    asked = Asked(query, since, columns, dict(types or {}))
+    asked = Asked(query, since, columns, dict(types or {}), spool)
     kind = next((each for each in _kinds() if each.opens(url)), None)
     if kind is None and "://" in url:
         raise BadInput(f"no source reads {url.partition(':')[0]}://; allowed are paths, s3:// and SQLAlchemy's URLs")

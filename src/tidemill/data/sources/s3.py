@@ -31,7 +31,7 @@ def open_(url: str, asked: Asked) -> Source:
         return delta.of_table(url.rstrip("/"), asked, options())
     if not names:
         raise NotFound(f"nothing at {url}; `s3://bucket/prefix` names one object, or a prefix of several")
-    kept = tempfile.TemporaryDirectory(prefix="tidemill-")
+    kept = tempfile.TemporaryDirectory(prefix="tidemill-", dir=asked.spool)
     try:
         for name in names:
             if folder.named(name):

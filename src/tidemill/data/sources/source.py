@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from gzip import BadGzipFile
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 from zipfile import BadZipFile
@@ -30,13 +31,15 @@ class Asked:
     """What is asked of a source.
 
     query: for databases. since: (column, smallest value) of rows that are wanted, that value included. columns: those
-    wanted, in this order. types: what columns of text files must be read as; others are found by reading.
+    wanted, in this order. types: what columns of text files must be read as; others are found by reading. spool: where
+    what must be kept meanwhile is kept, by default the system's temporary folder.
     """
 
     query: str | None = None
     since: tuple[str, Any] | None = None
     columns: Sequence[str] | None = None
     types: Mapping[str, pl.DataType] = field(default_factory=dict)
+    spool: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

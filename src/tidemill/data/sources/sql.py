@@ -39,7 +39,7 @@ def open_(url: str, asked: Asked) -> Source:
     shown = address.set(query={}).render_as_string(hide_password=True)
     if not asked.query:
         raise BadInput(f"{shown} is a database; say which rows: query='SELECT ...', or the name of a table")
-    kept = tempfile.TemporaryDirectory(prefix="tidemill-")
+    kept = tempfile.TemporaryDirectory(prefix="tidemill-", dir=asked.spool)
     try:
         parts, schema, rows = _kept(engine, asked, Path(kept.name))
     except BaseException as error:
