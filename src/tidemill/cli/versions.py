@@ -44,7 +44,7 @@ def show_(ctx: click.Context, name: str, ref: str | None, json_: bool) -> None:
     names = [tag for tag, version in mill.data.tags(name).items() if version == found.version]
     columns = [
         {"column": column, "type": named(kind), "tags": list(about.tags.get(column, ()))}
-        for column, kind in found.columns.items()
+        for column, kind in mill.data.schema(name, ref).items()
     ]
     governance = {key: value for key, value in about.body().items() if key != "format"}
     value = {**row(found), **dict(found.artifact.meta), "tags": names, "governance": governance}

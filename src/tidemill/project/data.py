@@ -39,6 +39,13 @@ class Data:
 
         return datasets.get(self.ws, name) if ref is None else datasets.resolve(self.ws, name, ref)
 
+    def schema(self, name: str, ref: Ref = None) -> dict[str, str]:
+        """Column to type, in the order of the rows."""
+        from tidemill.data import datasets
+
+        rows = datasets.scan(self.ws, self.get(name, ref), verify=False)
+        return {column: str(kind) for column, kind in rows.collect_schema().items()}
+
     def log(self, name: str, *, branch: str | None = None) -> list[DatasetVersion]:
         """All versions, newest first; with a branch, those that its head comes from."""
         from tidemill.data import datasets

@@ -1,0 +1,119 @@
+"""`tidemill dataset`: versions, tags, branches and merges from a shell."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tidemill.cli.dataset import SECTIONS
+
+Shell = Any  # conftest.Shell
+
+
+@pytest.fixture
+def things(shell: Shell, tmp_path: Path) -> Shell:
+    (tmp_path / "things.csv").write_text("k,x,town\n1,10,Hull\n2,20,York\n3,30,Hull\n")
+    assert shell("dataset", "add", "things", "things.csv", "--key", "k", "--message", "first").code == 0
+    return shell
+
+
+def update(shell: Shell, tmp_path: Path, text: str, *options: str) -> Any:
+    (tmp_path / "update.csv").write_text(text)
+    return shell("dataset", "update", "things", "update.csv", *options)
+
+
+def test_every_verb_of_the_table_has_a_help_and_takes_json(shell: Shell) -> None:
+    for verbs in SECTIONS.values():
+        for verb in verbs:
+            said = shell("dataset", verb, "--help")
+            assert said.code == 0, verb
+            assert "--json" in said.out or verb == "contract", verb
+    listed = shell("dataset", "--help").out
+    assert all(f"  {verb} " in listed for verbs in SECTIONS.values() for verb in verbs)
+
+
+def test_an_unknown_verb_is_answered_with_the_nearest(shell: Shell) -> None:
+    ran = shell("dataset", "brunch", "things")
+    assert ran.code == 2
+    assert "no verb 'brunch'" in ran.err
+    assert "Did you mean 'branch'?" in ran.err
+
+
+def test_a_version_is_shown_by_number_tag_branch_and_digest(things: Shell, tmp_path: Path) -> None:
+    assert things("dataset", "tag", "things", "first").code == 0
+    assert things("dataset", "branch", "things", "spring").code == 0
+    update(things, tmp_path, "k,x\n1,11\n")
+    one = things("dataset", "show", "things", "--version", "1", "--json").json
+    assert one["tags"] == ["first"]
+    for ref in ("first", "spring", one["digest"][:12]):
+        assert things("dataset", "show", "things", "--version", ref, "--json").json["id"] == one["id"], ref
+    assert things("dataset", "show", "things", "--json").json["version"] == 2
+    wrong = things("dataset", "show", "things", "--version", "frist")
+    assert (wrong.code, "Did you mean 'first'?" in wrong.err) == (1, True)
+
+
+def test_a_diff_shows_old_and_new_values_by_key(things: Shell, tmp_path: Path) -> None:
+    update(things, tmp_path, "k,x\n2,25\n")
+    things("dataset", "delete", "things", "3")
+    found = things("dataset", "diff", "things", "1", "--json").json
+    assert found["changed"] == [{"key": 2, "columns": {"x": {"old": 20, "new": 25}}}]
+    assert found["removed"] == [{"k": 3, "x": 30, "town": "Hull"}]
+    shown = things("dataset", "diff", "things", "1", "3").out
+    assert "things@1 (3 rows) -> @3 (2 rows)" in shown
+    assert "removed           1 row" in shown
+    assert "x: 1 value" in shown
+
+
+def test_keys_are_read_in_the_type_of_the_key_column(things: Shell) -> None:
+    assert things("dataset", "delete", "things", "1", "2", "--json").json["rows"] == 1
+    unknown = things("dataset", "delete", "things", "9")
+    assert (unknown.code, "such as 9" in unknown.err) == (2, True)
+    wrong = things("dataset", "delete", "things", "nine")
+    assert (wrong.code, "'nine' is no Int64, as column 'k' of 'things' is" in wrong.err) == (2, True)
+
+
+def test_a_revert_goes_back_and_keeps_what_was(things: Shell) -> None:
+    things("dataset", "delete", "things", "1")
+    assert things("dataset", "revert", "things", "1", "--json").json["rows"] == 3
+    assert [each["rows"] for each in things("dataset", "log", "things", "--json").json] == [3, 2, 3]
+
+
+def test_tags_come_and_go(things: Shell) -> None:
+    things("dataset", "tag", "things", "good", "1")
+    assert things("dataset", "tags", "things", "--json").json == [{"tag": "good", "version": 1}]
+    assert "good" in things("dataset", "log", "things").out
+    assert things("dataset", "untag", "things", "good").code == 0
+    gone = things("dataset", "untag", "things", "good")
+    assert (gone.code, "'good'" in gone.err) == (1, True)
+    number = things("dataset", "tag", "things", "7")
+    assert (number.code, "Traceback" in number.err) == (2, False)
+
+
+def test_a_merge_shows_each_conflict_and_writes_nothing_until_they_are_settled(things: Shell, tmp_path: Path) -> None:
+    things("dataset", "branch", "things", "spring")
+    update(things, tmp_path, "k,x\n1,11\n2,22\n", "--branch", "spring")
+    update(things, tmp_path, "k,x\n2,29\n")
+    ran = things("dataset", "merge", "things", "spring")
+    assert ran.code == 1
+    assert "1 conflict; nothing was merged" in ran.out
+    assert ran.out.splitlines()[1].split() == ["2", "x", "20", "29", "22"]
+    assert "--theirs 2" in ran.err
+    assert len(things("dataset", "log", "things", "--json").json) == 3
+    conflicts = things("dataset", "merge", "things", "spring", "--json").json["conflicts"]
+    assert conflicts == [{"key": 2, "column": "x", "base": 20, "ours": 29, "theirs": 22}]
+    both = things("dataset", "merge", "things", "spring", "--ours", "2", "--theirs", "2")
+    assert (both.code, "name it once" in both.err) == (2, True)
+    assert things("dataset", "merge", "things", "spring", "--theirs", "2", "--json").json["branch"] == "main"
+    rows = things("dataset", "rows", "things", "--column", "k", "--column", "x", "--json").json
+    assert sorted(rows, key=lambda row: row["k"]) == [{"k": 1, "x": 11}, {"k": 2, "x": 22}, {"k": 3, "x": 30}]
+
+
+def test_branches_are_listed_with_their_heads(things: Shell, tmp_path: Path) -> None:
+    things("dataset", "branch", "things", "spring", "--at", "1")
+    update(things, tmp_path, "k,x\n1,11\n", "--branch", "spring")
+    heads = {each["branch"]: each["version"] for each in things("dataset", "branches", "things", "--json").json}
+    assert heads == {"main": 1, "spring": 2}
+    again = things("dataset", "branch", "things", "spring")
+    assert (again.code, "has a branch 'spring' already" in again.err) == (2, True)
