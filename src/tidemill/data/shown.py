@@ -13,7 +13,7 @@ import polars as pl
 from tidemill.core.ids import iso
 from tidemill.core.types import DatasetVersion
 from tidemill.core.workspace import Workspace
-from tidemill.data import access, contracts, diffs, governance, profiles, versions
+from tidemill.data import access, contracts, diffs, governance, layers, profiles, versions
 
 VALUES = ("min", "max", "mean", "std", "quantiles", "histogram", "top")  # of a profile's column: they tell values
 
@@ -44,9 +44,9 @@ def profile(ws: Workspace, version: DatasetVersion) -> dict[str, Any]:
     hidden = _hidden(ws, version)
     _note(ws, version, hidden, "profile")
     columns: Mapping[str, Mapping[str, Any]] = found["columns"]
-    shown = {
-        name: {fact: value for fact, value in facts.items() if name not in hidden or fact not in VALUES}
-        for name, facts in columns.items()
+    shown = {  # in the order of the rows: a kept profile is sorted by name
+        name: {fact: value for fact, value in columns[name].items() if name not in hidden or fact not in VALUES}
+        for name in layers.schema(ws.tables, layers.content(version))
     }
     return found | {"columns": shown, "masked": sorted(hidden)}
 
