@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from tidemill.core import packindex, packs
 from tidemill.core.errors import Corrupt, NotFound, WrongFormat
+from tidemill.core.graphs import memory
 from tidemill.core.ids import digest
 from tidemill.core.packs import Packer, Reader
 from tidemill.core.stores.folder import FolderStore
@@ -30,6 +31,14 @@ MIB = 1 << 20
 @pytest.fixture
 def ws(tmp_path: Path) -> Iterator[Workspace]:
     workspace = open_workspace(tmp_path / "test.mill")
+    yield workspace
+    workspace.close()
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
+    """For a property test, which takes its graph and store anew from memory at each example."""
+    workspace = open_workspace(tmp_path_factory.mktemp("base") / "base.mill")
     yield workspace
     workspace.close()
 
@@ -92,8 +101,10 @@ def test_what_was_put_is_read_back_from_any_store(any_ws: Workspace) -> None:
 
 @settings(max_examples=15, deadline=None)
 @given(st.lists(st.lists(st.binary(max_size=40), max_size=6), max_size=5))
-def test_any_contents_in_any_number_of_goes_are_read_back_and_stored_once(goes: list[list[bytes]]) -> None:
-    ws = _new()
+def test_any_contents_in_any_number_of_goes_are_read_back_and_stored_once(
+    base: Workspace, goes: list[list[bytes]]
+) -> None:
+    ws = replace(base, graph=memory.open_graph(), store=MemoryStore())
     for contents in goes:
         put(ws, *contents)
     distinct = {data for contents in goes for data in contents}
@@ -102,24 +113,8 @@ def test_any_contents_in_any_number_of_goes_are_read_back_and_stored_once(goes: 
     assert len(packindex.load(ws).pieces.rows) == len(distinct)
 
 
-_made: list[Workspace] = []
-
-
-def _new() -> Workspace:
-    """A workspace in memory: the graph is a plain one, as the property test runs it many times."""
-    from tidemill.core.graphs.memory import open_graph
-
-    if not _made:
-        import tempfile
-
-        folder = tempfile.mkdtemp()
-        _made.append(open_workspace(Path(folder) / "base.mill", store="memory://"))
-    return replace(_made[0], graph=open_graph(""), store=MemoryStore())
-
-
-def test_a_digest_that_ends_in_zeros_is_found() -> None:
+def test_a_digest_that_ends_in_zeros_is_found(ws: Workspace) -> None:
     # numpy's byte strings drop zeros at their end: 1/256 of all digests
-    ws = _new()
     content = next(b"%d" % n for n in range(10_000) if digest(b"%d" % n).endswith("00"))
     others = [b"x%d" % n for n in range(50)]
     put(ws, content, *others)
