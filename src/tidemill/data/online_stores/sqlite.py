@@ -130,7 +130,9 @@ class SqliteOnline:
         """See OnlineStore."""
         with _readable(self.path):
             self._link.execute("VACUUM")
-            self._link.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            (busy, *_) = self._link.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            raise Busy(f"online store {self.path} is read for {WAIT_S:g} s by another process; forget again later")
 
     def close(self) -> None:
         """See OnlineStore."""
