@@ -84,6 +84,20 @@ def test_rows_that_do_not_fit_name_the_columns_left_out(trips: Shell, monkeypatc
     assert "not shown: km (--json has all)" in trips("dataset", "rows", "trips").out
 
 
+def test_clocks_without_a_zone_need_one_and_are_kept_in_utc(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "naive.csv").write_text("id,at\n1,2026-01-01 10:00:00\n")
+    verb = ["dataset", "add", "naive", "naive.csv", "--key", "id", "--event-time", "at"]
+    without = shell(*verb)
+    assert (without.code, "say which zone they are in" in without.err) == (2, True)
+    wrong = shell(*verb, "--zone", "Europe/Londn")
+    assert (wrong.code, "Did you mean 'Europe/London'?" in wrong.err) == (2, True)
+    assert shell(*verb, "--zone", "America/New_York").code == 0
+    assert shell("dataset", "rows", "naive", "--json").json == [{"id": 1, "at": "2026-01-01T15:00:00.000000Z"}]
+    (tmp_path / "naive.csv").write_text("id,at\n2,2026-11-01 01:30:00\n")  # the clocks go back: there are two
+    twice = shell(*verb, "--zone", "America/New_York")
+    assert (twice.code, "give times with their offset" in twice.err) == (2, True)
+
+
 BAD = [
     (["import", "new", "none.csv", "--key", "id"], 1, "no file none.csv"),
     (["import", "new", "trips.csv", "--key", "idd"], 2, "no column 'idd'"),

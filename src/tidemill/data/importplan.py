@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import zoneinfo
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import polars as pl
+from polars.exceptions import PolarsError
 
-from tidemill.core.errors import BadInput, WrongType
+from tidemill.core.errors import BadInput, WrongType, nearest
 from tidemill.core.schema import fitted, storable
 from tidemill.core.workspace import Workspace
 from tidemill.data.increments import as_json
@@ -62,7 +64,7 @@ class Plan:
                         f"column {column!r} of {self.where} has times without a zone; say which zone they are in: "
                         "zone='UTC'"
                     )
-                values = values.dt.replace_time_zone(self.zone).dt.convert_time_zone("UTC")
+                values = _in_zone(values, self.zone, self.where)
             batch = batch.with_columns(values.alias(column))
         return batch
 
@@ -104,3 +106,19 @@ def _times(values: pl.Series, where: str) -> pl.Series:
         bad = values.filter(read.is_null() & values.is_not_null())[0]
         raise WrongType(f"column {values.name!r} of {where} holds {bad!r}, which is no time; mend it")
     return read
+
+
+def _in_zone(values: pl.Series, zone: str, where: str) -> pl.Series:
+    """The times of that zone's clocks, in UTC. BadInput for no such zone, or times that it had twice or not at all."""
+    try:
+        return values.dt.replace_time_zone(zone).dt.convert_time_zone("UTC")
+    except PolarsError as error:
+        known = zoneinfo.available_timezones()
+        if zone not in known:
+            raise BadInput(
+                f"time zone {zone!r} is not known; write one such as UTC or Europe/London.{nearest(zone, known)}"
+            ) from None
+        raise BadInput(
+            f"column {values.name!r} of {where}: {str(error).splitlines()[0]}; give times with their offset from UTC, "
+            "such as 2013-11-03T01:30-05:00"
+        ) from error
