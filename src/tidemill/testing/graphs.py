@@ -3,52 +3,33 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
 from tidemill.core.errors import BadInput, Conflict, NotFound
 from tidemill.core.graph import Graph
-from tidemill.core.ids import digest, new_id
-from tidemill.core.types import Artifact, Edge, Point, Query, Run, Trail
+from tidemill.core.ids import new_id
+from tidemill.core.types import Artifact, Edge, Point, Query, Run
+from tidemill.testing.erasures import ErasureSuite, without
+from tidemill.testing.records import AT, a_chain, a_run, an_artifact, ended, ids
 
-AT = datetime(2013, 4, 1, 12, 30, tzinfo=UTC)
-
-
-def a_run(name: str = "flights", *, kind: str = "data.import", key: str | None = None, run_id: str = "") -> Run:
-    """A run that has begun."""
-    return Run(run_id or new_id(), kind, name, "running", AT, key=key)
-
-
-def ended(run: Run) -> Run:
-    """The run, done."""
-    return replace(run, status="done", ended_at=AT + timedelta(seconds=2), metrics={"rows": 3.0}, cpu_s=0.5)
-
-
-def an_artifact(content: str, name: str = "flights", *, kind: str = "dataset", run: Run | None = None) -> Artifact:
-    """An artifact with that content."""
-    made_by = None if run is None else run.id
-    return Artifact(new_id(), kind, name, 0, digest(content.encode()), AT, made_by, {"note": content})
-
-
-def a_chain(graph: Graph, length: int) -> tuple[list[Run], list[Artifact]]:
-    """A line of runs: the first makes an artifact, each later one reads the one before and makes the next."""
-    runs: list[Run] = []
-    made: list[Artifact] = []
-    for place in range(length):
-        runs.append(graph.put_run(a_run(f"step{place}", kind="flow.step")))
-        if made:
-            graph.link([Edge(runs[-1].id, made[-1].id, "in", "data")])
-        made.append(graph.put(an_artifact(f"content {place}", f"thing{place}", run=runs[-1])))
-    return runs, made
-
-
-def ids(trail: Trail) -> tuple[list[str], list[str]]:
-    """The ids of a trail's runs and artifacts."""
-    return [run.id for run in trail.runs], [artifact.id for artifact in trail.artifacts]
+__all__ = [
+    "AT",
+    "ArtifactSuite",
+    "ErasureSuite",
+    "GraphSuite",
+    "LogSuite",
+    "RunSuite",
+    "a_chain",
+    "a_run",
+    "an_artifact",
+    "ended",
+    "ids",
+    "without",
+]
 
 
 class RunSuite:
@@ -366,77 +347,6 @@ class LogSuite:
 
         with ThreadPoolExecutor(6) as threads:
             assert sorted(threads.map(attempt, range(6))) == [False] * 5 + [True]
-
-
-class ErasureSuite:
-    """Erasure: amend, and what verify makes of it."""
-
-    def test_amended_records_and_events_hold_the_rest_and_the_chain_is_whole(self, graph: Graph) -> None:
-        run = graph.put_run(ended(replace(a_run(), params={"who": "ada@example.org", "rate": 0.5})))
-        other = graph.put_run(ended(a_run("weather")))
-        made = graph.put(replace(an_artifact("ada@example.org", run=run), name="ada@example.org"))
-        asked = graph.record("labels/q/1", "asked", {"show": "ada@example.org"}, key="ada@example.org/1")
-        graph.record("labels/q/2", "asked", {"show": "bob@example.org"})
-        before = {event.seq: event for event in graph.events()}
-        changed = graph.amend(without("ada@example.org"), reason="asked to", actor="dpo")
-        assert changed == [run.id, made.id, f"event {asked.seq}"]
-        assert graph.get(run.id) == replace(run, params={"who": "(erased)", "rate": 0.5})
-        assert graph.get(other.id) == other
-        again = graph.get(made.id)
-        assert isinstance(again, Artifact)
-        assert (again.name, again.meta, again.version) == ("(erased)", {"note": "(erased)"}, 1)
-        assert graph.find(Query("artifact", kind="dataset", name="(erased)")) == [again]
-        after = {event.seq: event for event in graph.events()}
-        assert after[asked.seq] == replace(asked, body={"show": "(erased)"}, key="(erased)/1")
-        assert {seq: after[seq] for seq in before if seq != asked.seq} == {
-            seq: before[seq] for seq in before if seq != asked.seq
-        }
-        told = [(each.subject, each.kind, each.actor, each.body["reason"]) for each in graph.events(after=max(before))]
-        assert told == [
-            (f"run/{run.id}", "run.erased", "dpo", "asked to"),
-            (f"artifact/{made.id}", "artifact.erased", "dpo", "asked to"),
-            (f"event/{asked.seq}", "event.erased", "dpo", "asked to"),
-        ]
-        assert graph.verify() == []
-        assert graph.edges([run.id]) == [Edge(run.id, made.id, "out")]
-
-    def test_erasing_again_erases_what_is_left_and_nothing_twice(self, graph: Graph) -> None:
-        first = graph.record("labels/q/1", "asked", {"show": ["ada", "bob"]})
-        graph.amend(without("ada"), reason="one")
-        graph.amend(without("bob"), reason="two")
-        assert graph.amend(without("ada"), reason="three") == []
-        assert graph.events("labels/q/1") == [replace(first, body={"show": ["(erased)", "(erased)"]})]
-        assert [event.body["reason"] for event in graph.events(kind="event.erased")] == ["one", "two"]
-        assert graph.verify() == []
-
-    def test_the_log_goes_on_after_an_erasure(self, graph: Graph) -> None:
-        run = graph.put_run(replace(a_run(), params={"who": "ada"}))
-        graph.record("labels/q/1", "asked", {"show": "ada"}, key="once")
-        graph.amend(without("ada"), reason="asked to")
-        left = graph.get(run.id)
-        assert isinstance(left, Run)
-        graph.put_run(ended(left))
-        assert graph.record("labels/q/1", "asked", {"show": "bob"}, key="once").body == {"show": "(erased)"}
-        graph.put(an_artifact("next", run=run))
-        assert graph.verify() == []
-
-    def test_a_rewriting_to_no_record_or_another_id_changes_nothing(self, graph: Graph) -> None:
-        run = graph.put_run(a_run())
-        for wrong in (lambda _: "{}", lambda text: text.replace(run.id, "f" * 32)):
-            with pytest.raises(BadInput, match="a rewriting of runs"):
-                graph.amend(wrong, reason="asked to")
-        assert graph.get(run.id) == run
-        assert graph.verify() == []
-
-    def test_only_the_graph_says_that_an_event_was_erased(self, graph: Graph) -> None:
-        first = graph.record("labels/q/1", "asked", {})
-        with pytest.raises(BadInput, match="is the graph's own"):
-            graph.record("event/1", "event.erased", {"seq": first.seq, "digest": "forged"})
-
-
-def without(text: str) -> Callable[[str], str | None]:
-    """A rewriting that puts "(erased)" in the place of a text."""
-    return lambda record: record.replace(text, "(erased)") if text in record else None
 
 
 class GraphSuite(RunSuite, ArtifactSuite, LogSuite, ErasureSuite):

@@ -10,8 +10,9 @@ from importlib.util import find_spec
 import sqlalchemy as sa
 
 from tidemill.core.errors import Busy, MissingExtra
+from tidemill.core.graphs.failing import readable_errors
 from tidemill.core.graphs.migrate import ready
-from tidemill.core.graphs.sql import SqlGraph, readable_errors
+from tidemill.core.graphs.sql import SqlGraph
 
 WAIT_S = 30.0
 LOCK_NOT_AVAILABLE = "55P03"
@@ -42,6 +43,8 @@ def _free(engine: sa.Engine) -> None:
         link.exec_driver_sql(f"SET lock_timeout = {int(WAIT_S * 1000)}")
         for table in ("runs", "artifacts", "events"):
             link.exec_driver_sql(f"VACUUM (FULL, ANALYZE) {table}")
+        # The old statistics are dead rows too; the server warns who does not own the database.
+        link.exec_driver_sql("VACUUM (FULL) pg_statistic")
         link.exec_driver_sql("RESET lock_timeout")
 
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from tidemill.core.errors import BadInput, Busy, Conflict, NoRoom, NotFound, ServerFailed
+from tidemill.core.errors import Conflict, NotFound
 from tidemill.core.graphs import records, verifying, walking
+from tidemill.core.graphs.failing import readable_errors
 from tidemill.core.graphs.schema import artifacts, edges, events, head, points, runs
 from tidemill.core.ids import parse_time, utc_now
 from tidemill.core.types import Artifact, Direction, Edge, Event, Fault, Json, Point, Query, Run, Trail
@@ -396,30 +396,3 @@ def _pages(
     while page:
         yield from (dict(row) for row in page)
         page = link.execute(statement.where(key > page[-1][key.name])).mappings().all()
-
-
-@contextmanager
-def readable_errors(engine: sa.Engine, wait_s: float) -> Iterator[None]:
-    """Turn the driver's errors into ours."""
-    try:
-        yield
-    except DBAPIError as error:
-        file = engine.url.database if engine.dialect.name == "sqlite" else None
-        raise _readable(error, file or engine.url.render_as_string(hide_password=True), wait_s) from error
-
-
-def _readable(error: DBAPIError, where: str, wait_s: float) -> Exception:
-    text = str(error.orig)
-    if isinstance(error, IntegrityError):
-        return Conflict(f"{where} holds such a row already ({text}); give a new id: tidemill.core.ids.new_id()")
-    if "locked" in text or "lock timeout" in text:
-        return Busy(f"{where} was locked by another process for {wait_s:g} s; see who holds it, then try again")
-    if any(sign in text for sign in ("full", "readonly", "disk I/O", "unable to open", "No space left")):
-        return NoRoom(f"{where} cannot be written ({text}); free space or give the right to write, then run it again")
-    if "not a database" in text or "malformed" in text:
-        return verifying.corrupt(where, text)
-    if isinstance(error, sa.exc.DataError):
-        return BadInput(f"{where} cannot hold a value ({text}); give text without NUL characters")
-    if where.startswith("postgresql") and isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError):
-        return ServerFailed(f"{where} did not answer ({text.strip()}); is the server up, and does the database exist?")
-    return error

@@ -18,8 +18,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from tidemill.core.errors import Busy
+from tidemill.core.graphs.failing import readable_errors
 from tidemill.core.graphs.migrate import ready
-from tidemill.core.graphs.sql import SqlGraph, readable_errors
+from tidemill.core.graphs.sql import SqlGraph
 
 WAIT_S = 30.0
 
