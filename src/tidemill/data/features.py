@@ -62,7 +62,7 @@ def join(ws: Workspace, one: Source, version: DatasetVersion) -> Join:
     clocks = [name for name in (version.event_time, version.known_time) if name is not None]
     wanted = list(dict.fromkeys([*one.keys, *clocks, *one.columns, version.key]))
     return Join(
-        datasets.scan(ws, version).select(wanted).collect(),
+        datasets.scan(ws, version, columns=wanted).collect(),
         version.event_time or "",
         one.columns,
         known=version.known_time,

@@ -147,7 +147,7 @@ def _appended(ws: Workspace, held: Held, version: DatasetVersion) -> pl.DataFram
     assert isinstance(old, Artifact)
     if old.digest != held.digest or DatasetVersion(old).key != version.key:
         return None
-    there = datasets.scan(free, DatasetVersion(old)).select(version.key)
+    there = datasets.scan(free, DatasetVersion(old), columns=[version.key])
     fresh = rows.join(there, on=version.key, how="anti").collect()
     # A digest is a sum over rows: old rows and fresh ones make up the version only if they are all of it, unchanged.
     return fresh if as_text(add(int(held.digest, 16), rows_digest(fresh))) == version.digest else None

@@ -237,7 +237,7 @@ class Rows:
             joins = [self._join(each, by_content[each["name"], each["dataset"]]) for each in steps]
             return as_of_all(rows, joins, left_time=self.event_time or "")
         version = by_content[step["name"], step["dataset"]]
-        labels = datasets.scan(self.ws, version).select(step["on"], step["column"]).collect()
+        labels = datasets.scan(self.ws, version, columns=[step["on"], step["column"]]).collect()
         twice = labels.filter(pl.col(step["on"]).is_duplicated())
         if twice.height:
             value = twice[step["on"]][0]
@@ -250,7 +250,7 @@ class Rows:
         known = None if step["step"] == "as_of_naive" else version.known_time
         clocks = [name for name in (version.event_time, known) if name is not None]
         wanted = list(dict.fromkeys([*on, *clocks, *step["columns"], version.key]))
-        right = datasets.scan(self.ws, version).select(wanted).collect()
+        right = datasets.scan(self.ws, version, columns=wanted).collect()
         return Join(
             right,
             version.event_time or "",

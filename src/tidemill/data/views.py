@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from tidemill.core.errors import BadInput, NotFound, UnknownColumn, WrongFormat, nearest
+from tidemill.core.errors import BadInput, NotFound, WrongFormat, nearest
 from tidemill.core.ids import json_digest
 from tidemill.core.types import Artifact, Query
 from tidemill.core.workspace import Workspace
@@ -146,16 +146,6 @@ def find(ws: Workspace, name: str, version: int | None = None) -> Artifact:
         f"no feature view {name!r}{which}; there are {', '.join(known) or 'none'}.{nearest(name, known)} "
         "Define one with features.define"
     )
-
-
-def require_features(wanted: Sequence[str], view: View) -> None:
-    """Raise UnknownColumn for the first wanted feature that the view hasn't."""
-    for name in wanted:
-        if name not in view.features:
-            shown = ", ".join(view.features[:40])
-            raise UnknownColumn(
-                f"no feature {name!r} in view {view.name!r}; it has {shown}.{nearest(name, view.features)}"
-            )
 
 
 def _source(body: Mapping[str, Any]) -> Source:
