@@ -14,10 +14,11 @@ from erased_world import COLUMNS, EMAIL, KEY, NAME, START, TERMS, build, custome
 from polars.testing import assert_frame_equal
 
 import tidemill as tm
+from tidemill.core import checks
 from tidemill.core.errors import BadInput, NotFound, Refused, UnknownColumn
 from tidemill.core.types import Artifact, Query, Run
 from tidemill.core.workspace import Workspace
-from tidemill.data import datasets, files, online, policies, profiles, quarantine
+from tidemill.data import contract, contracts, datasets, files, online, policies, profiles, quarantine
 from tidemill.improve import erasing
 from tidemill.prepare import labels
 from tidemill.serve import deploy, packages, registry
@@ -281,3 +282,27 @@ def test_an_ordered_dataset_keeps_its_order_and_takes_rows_behind_the_last(tmp_p
     after = datasets.add(ws, "o", added, key="id")
     assert datasets.scan(ws, after).collect()["id"].to_list() == [*left, "n1", "n2", "n3"]
     ws.close()
+
+
+def test_rows_elsewhere_that_hang_on_theirs_go_too_by_id_by_name_and_by_reference(tmp_path: Path) -> None:
+    with tm.open(tmp_path / "kin.mill") as mill:
+        ws = mill.ws
+        people = pl.DataFrame({"number": [1, 2], "email": [EMAIL, "bob@example.org"]})
+        datasets.add(ws, "people", people, key="number")
+        orders = {
+            "order": ["o-2026-000017", "o-2026-000018", "o-2026-000019"],
+            "of": [1, 2, 2],
+            "note": ["", "", EMAIL],
+        }
+        datasets.add(ws, "orders", pl.DataFrame(orders), key="order")
+        parcels = {"parcel": [1, 2, 3], "holds": ["o-2026-000018", "o-2026-000017", "o-2026-000018"]}
+        datasets.add(ws, "parcels", pl.DataFrame(parcels), key="parcel")
+        rule = contract.Contract(checks=(checks.references("of", "people", "number"),))
+        contracts.set_contract(ws, "orders", rule)
+        done = erasing.erase(ws, EMAIL, columns={"people": ["email"]})
+        assert done.rows == {"people": 1, "orders": 2, "parcels": 1}
+        left = contents(ws)
+        assert left["dataset/orders@1"]["order"].to_list() == ["o-2026-000018"]
+        # A parcel has the number 1 too, but nothing says that it is a person's.
+        assert left["dataset/parcels@1"]["parcel"].to_list() == [1, 3]
+        assert erasing.erase(ws, EMAIL, columns={"people": ["email"]}).rows == {"people": 0}

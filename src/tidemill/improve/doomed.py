@@ -21,7 +21,7 @@ from tidemill.core.ids import iso
 from tidemill.core.table_place import Place
 from tidemill.core.types import DatasetVersion
 from tidemill.core.workspace import Workspace
-from tidemill.data import datasets, quarantine
+from tidemill.data import contracts, datasets, quarantine
 from tidemill.improve.redacting import is_distinctive
 
 Rows = list[dict[str, Any]]  # Any: JSON values
@@ -45,6 +45,8 @@ class Taken:
     texts: Mapping[str, Sequence[str]] = field(default_factory=dict)
     numbers: Mapping[str, Sequence[float]] = field(default_factory=dict)
     files: tuple[str, ...] = ()
+    linked: tuple[str, ...] = ()  # a row that has one of these as a text of any column is theirs
+    references: Mapping[str, Sequence[str]] = field(default_factory=dict)  # by column: row ids of theirs elsewhere
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,8 @@ class Doomed:
                 texts=one["texts"],
                 numbers=one["numbers"],
                 files=tuple(one["files"]),
+                linked=tuple(one.get("linked", ())),
+                references=one.get("references", {}),
             )
             for name, one in value["datasets"].items()
         }
@@ -79,17 +83,35 @@ class Doomed:
 
 
 def find(ws: Workspace, subject: str, columns: Mapping[str, Sequence[str]]) -> Doomed:
-    """Look for the person in every dataset that has subject columns. Raises NotFound, UnknownColumn for wrong names."""
+    """Look for the person in every dataset that has subject columns, then for rows elsewhere that hang on those.
+
+    Such rows hold the subject, or the id of a row of theirs, as the text of any column, if it is distinctive; or the id
+    of a row of theirs in a column that the dataset's contract says refers to it. Raises NotFound, UnknownColumn for
+    wrong names.
+    """
     every = tables_of(ws)
-    taken = {name: _taken(ws, name, subject, tuple(each), (), every) for name, each in columns.items()}
-    texts = _texts(ws, subject, taken, every)
-    return Doomed(subject, taken, texts)
+    own = {name: Taken((), tuple(each), ()) for name, each in columns.items()}
+    taken = {name: _taken(ws, name, subject, own[name], (), every) for name in own}
+    while True:
+        again = {}
+        for name, links in _links(ws, subject, taken).items():
+            known = taken.get(name) or Taken((), (), ())
+            if (links.linked, links.references) != (known.linked, known.references):
+                again[name] = _taken(ws, name, subject, replace(links, subjects=known.subjects), (), every)
+        if not again:
+            break
+        grown = any(set(each.keys) - set(taken[name].keys if name in taken else ()) for name, each in again.items())
+        taken |= again
+        if not grown:
+            break
+    taken = {name: each for name, each in taken.items() if name in own or each.keys}
+    return Doomed(subject, taken, _texts(ws, subject, taken, every))
 
 
 def find_rows(ws: Workspace, name: str, keys: Sequence[Any]) -> Doomed:
     """The same for rows of one dataset by their keys, whoever they are about."""
     every = tables_of(ws)
-    taken = {name: _taken(ws, name, "", (), tuple(sorted({str(key) for key in keys})), every)}
+    taken = {name: _taken(ws, name, "", Taken((), (), ()), tuple(sorted({str(key) for key in keys})), every)}
     return Doomed("", taken, _texts(ws, "", taken, every))
 
 
@@ -104,9 +126,11 @@ def condition(taken: Taken, subject: str) -> table_erasing.Doomed:
 
     def doomed(schema: Mapping[str, pl.DataType]) -> pl.Expr | None:
         wanted = [pl.col(name).cast(pl.String) == subject for name in taken.subjects if _is_plain(schema.get(name))]
-        if taken.keys:
-            keys = list(taken.keys)
-            wanted += [pl.col(name).cast(pl.String).is_in(keys) for name in taken.key_columns if name in schema]
+        among = {name: taken.keys for name in taken.key_columns if taken.keys}
+        linked = [name for name, kind in schema.items() if kind == pl.String and not name.startswith("__")]
+        for column, values in [*among.items(), *taken.references.items(), *((each, taken.linked) for each in linked)]:
+            if values and _is_plain(schema.get(column)):
+                wanted.append(pl.col(column).cast(pl.String).is_in(list(values)))
         return pl.any_horizontal(each.fill_null(value=False) for each in wanted) if wanted else None
 
     return doomed
@@ -127,17 +151,20 @@ def _taken(
     ws: Workspace,
     name: str,
     subject: str,
-    columns: tuple[str, ...],
+    by: Taken,
     given: tuple[str, ...],
     every: Sequence[str],
 ) -> Taken:
+    """by: its subject columns and links say which rows are theirs; given: row ids that are."""
     versions = datasets.log(ws, name)
+    columns = by.subjects
     _require_columns(name, columns, versions)
     tables = tuple(each for each in every if _belongs(each, name))
-    by_name = Taken(tables, columns, tuple(sorted({version.key for version in versions})))
+    key_columns = tuple(sorted({version.key for version in versions}))
+    by_name = replace(by, tables=tables, key_columns=key_columns)
     keys = set(given)
     keys |= _keys(_found(ws, tables, condition(by_name, subject)), by_name.key_columns)
-    by_key = Taken(tables, columns, by_name.key_columns, tuple(sorted(keys)))
+    by_key = replace(by_name, keys=tuple(sorted(keys)))
     frames = list(_found(ws, tables, condition(by_key, subject)))
     if given:
         by_key = replace(by_key, keys=tuple(sorted(_keys(frames, by_key.key_columns) & keys)))
@@ -158,7 +185,26 @@ def _taken(
         _distinctive(frames, (*columns, *by_name.key_columns)),
         {column: sorted(float(each) for each in values) for column, values in numbers.items()},
         tuple(sorted(files.get("digest", ()))) if is_files else (),
+        by.linked,
+        by.references,
     )
+
+
+def _links(ws: Workspace, subject: str, taken: Mapping[str, Taken]) -> dict[str, Taken]:
+    """By dataset, what makes its rows theirs by way of rows that are known already to be."""
+    texts = {text for text in (subject, *(key for each in taken.values() for key in each.keys)) if is_distinctive(text)}
+    links: dict[str, Taken] = {}
+    for name in datasets.names(ws):
+        contract = contracts.get(ws, name)
+        references = {
+            check.column: taken[check.args[0]].keys
+            for check in (contract.checks if contract is not None else ())
+            if check.kind == "references"
+            and check.args[0] in taken
+            and check.args[1] in taken[check.args[0]].key_columns
+        }
+        links[name] = Taken((), (), (), linked=tuple(sorted(texts)), references=references)
+    return links
 
 
 def _keys(frames: Iterable[pl.DataFrame], columns: Iterable[str]) -> set[str]:

@@ -74,7 +74,8 @@ def erase(
     """Remove a person from everything, by what identifies them ("ada@example.org", a customer number as text).
 
     columns: dataset to the columns that name a person; by default those tagged "subject". A row that named them in any
-    version goes from all. dry_run: only say what would go. Recorded as a run "data.erase" that names nobody. Writers of
+    version goes from all, and so does a row of any dataset that holds the subject or the id of such a row (see
+    doomed.find). dry_run: only say what would go. Recorded as a run "data.erase" that names nobody. Writers of
     these datasets wait meanwhile; training and compaction of logs should not run. Raises Refused under a legal hold,
     BadInput where no dataset says which column names people, NotFound and UnknownColumn for wrong names.
     """
@@ -88,7 +89,7 @@ def erase(
             "`tidemill dataset tag-column DATASET COLUMN subject`, or give columns={'dataset': ['column']}"
         )
     doomed.require_datasets(ws, wanted)
-    with _alone(ws, wanted):
+    with _alone(ws, datasets.names(ws)):  # rows elsewhere may hang on theirs
         return _erase(ws, subject, lambda: doomed.find(ws, subject, wanted), dry_run=dry_run)
 
 
