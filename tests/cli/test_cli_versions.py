@@ -117,3 +117,22 @@ def test_branches_are_listed_with_their_heads(things: Shell, tmp_path: Path) -> 
     assert heads == {"main": 1, "spring": 2}
     again = things("dataset", "branch", "things", "spring")
     assert (again.code, "has a branch 'spring' already" in again.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "verb",
+    ["show", "log", "tags", "branches", "rows", "profile", "card", "describe", "find-pii", "policy", "quarantine",
+     "contract show", "contract suggest", "check", "croissant"],
+)  # fmt: skip
+def test_a_dataset_that_is_not_there_is_answered_with_the_nearest(things: Shell, verb: str) -> None:
+    ran = things("dataset", *verb.split(), "thingz")
+    assert (ran.code, "no dataset 'thingz'" in ran.err, "Did you mean 'things'?" in ran.err) == (1, True, True), ran.err
+
+
+@pytest.mark.parametrize("verb", ["card things --output none/card.md", "cat photos a.txt --output none/a"])
+def test_a_place_that_cannot_be_used_is_told(things: Shell, tmp_path: Path, verb: str) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.txt").write_text("a")
+    things("dataset", "add-files", "photos", "photos")
+    ran = things("dataset", *verb.split())
+    assert (ran.code, ran.err.startswith("tidemill: cannot use none/")) == (1, True), ran.err

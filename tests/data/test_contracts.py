@@ -89,7 +89,7 @@ def test_a_text_is_no_number_after_it_was_written_down(word: str) -> None:
     ("line", "message"),
     [
         ("temp", "rule 'temp' cannot be read; write column, rule and arguments"),
-        ("temp betwen 1 2", "no check 'betwen'; known are unique, not_null"),
+        ("temp betwen 1 2", "no kind 'betwen'; known are type, fresh, unique, not_null"),
         ("temp between 1", "takes 2"),
         ("temp type Float", "column 'temp' has type 'Float'; allowed are .*Did you mean 'Float"),
         ("time fresh soon", "'soon' is no time span; write a number and one of s, m, h, d, w, such as 2d"),

@@ -38,7 +38,9 @@ def untag(ctx: click.Context, name: str, label: str, json_: bool) -> None:
 @click.pass_context
 def tags(ctx: click.Context, name: str, json_: bool) -> None:
     """The tags of a dataset's versions."""
-    rows = [{"tag": label, "version": version} for label, version in project(ctx).data.tags(name).items()]
+    data = project(ctx).data
+    data.get(name)
+    rows = [{"tag": label, "version": version} for label, version in data.tags(name).items()]
     show(rows, json_=json_, people=lambda: table(rows, {"tag": "tag", "version": "version"}),
          then=f"tidemill dataset tag {name} LABEL [REF]")  # fmt: skip
 

@@ -20,8 +20,11 @@ def contract() -> None:
 @click.pass_context
 def show_(ctx: click.Context, name: str, json_: bool) -> None:
     """The contract, a rule a line."""
-    contracts = project(ctx).contracts
+    mill = project(ctx)
+    contracts = mill.contracts
     found = contracts.get(name)
+    if found is None:
+        mill.data.get(name)  # or NotFound
 
     def people() -> None:
         if found is None:

@@ -21,7 +21,9 @@ from tidemill.core.types import Artifact
 @click.pass_context
 def describe(ctx: click.Context, /, name: str, json_: bool, **said: str | None) -> None:
     """Set what is given, keep the rest, and show all; an empty text takes a fact back."""
-    governance = project(ctx).governance
+    mill = project(ctx)
+    governance = mill.governance
+    mill.data.get(name)
     given = {fact: value for fact, value in said.items() if value is not None}
     found = governance.describe(name, **given) if given else governance.get(name)
     _show(found, name, json_=json_)

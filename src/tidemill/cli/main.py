@@ -34,6 +34,9 @@ VERBS = {
     "audit": ("audit", "The append-only log: verify it, read it, ask who did what."),
 }
 
+# What a place that the user named answers, wherever it is first touched.
+UNUSABLE = (PermissionError, FileNotFoundError, NotADirectoryError, IsADirectoryError, FileExistsError)
+
 
 @click.group(cls=Verbs, sections={"Verbs": VERBS}, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="tidemill")
@@ -68,6 +71,11 @@ def main() -> None:
             raise
         click.echo(f"tidemill: {error}", err=True)
         sys.exit(error.exit_code)
+    except UNUSABLE as error:
+        if debug or error.filename is None:
+            raise
+        click.echo(f"tidemill: cannot use {error.filename}: {error.strerror}; choose another place", err=True)
+        sys.exit(1)
     except KeyboardInterrupt:
         click.echo("stopped", err=True)
         sys.exit(130)

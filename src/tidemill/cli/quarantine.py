@@ -46,7 +46,10 @@ def check(ctx: click.Context, name: str, ref: str | None, json_: bool) -> None:
 @click.pass_context
 def quarantine_(ctx: click.Context, name: str, limit: int, json_: bool) -> None:
     """Rows that an import kept out, with their reasons."""
-    rows = json_rows(project(ctx).contracts.shown(name))
+    mill = project(ctx)
+    rows = json_rows(mill.contracts.shown(name))
+    if not rows:
+        mill.data.get(name)  # or NotFound
 
     def people() -> None:
         own = [column for column in (rows or [{}])[0] if not column.startswith("__")][:5]

@@ -327,7 +327,7 @@ def fresh(ws: Workspace, rule: Freshness, last: datetime | date | None, *, where
     found_s = age_s(ws, last)
     if found_s <= rule.at_most_s:
         return None
-    age = "there is none" if last is None else f"it is {last}, {found_s / 86_400:.3g} days ago"
+    age = "there is none" if last is None else f"it is {last}, {found_s / 86_400:,.4g} days ago"
     allowed = rule.at_most_s / 86_400
     return f"{rule.column}: the newest value of {where} must be at most {allowed:.3g} days old; {age}"
 
