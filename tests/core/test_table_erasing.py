@@ -114,6 +114,16 @@ def test_an_old_reference_is_followed_only_where_an_erasure_says_so(tmp_path: Pa
             reader.frame(Pinned(NAME, 1, 60, "0" * 32))
 
 
+def test_a_process_that_had_it_open_reads_what_is_left(tmp_path: Path) -> None:
+    tables, pins, frames = filled(str(tmp_path))
+    other = Tables(str(tmp_path))
+    assert other.scan(pins[2], verify=False).collect().height == frames[2].height
+    other.frame(pins[1])
+    other.amended = table_erasing.erase(tables, NAME, doomed).get
+    assert other.scan(pins[2], verify=False).collect().height == kept(frames[2]).height
+    assert_frame_equal(other.scan(pins[1]).collect(), kept(frames[1]), check_row_order=False)
+
+
 def test_files_that_no_commit_knows_are_searched_and_removed(tmp_path: Path) -> None:
     tables, _, _ = filled(str(tmp_path))
     folder = Path(f"{tmp_path}/{NAME}")

@@ -24,7 +24,7 @@ from tidemill.core.table_files import GROUP_ROWS, statistics
 from tidemill.core.table_log import Commit, Log, path_of
 from tidemill.core.table_marks import DIGEST, ROWS, VERSION
 from tidemill.core.table_place import Place
-from tidemill.core.tables import Tables
+from tidemill.core.tables import ERASED, Tables
 from tidemill.core.types import Pinned
 
 if TYPE_CHECKING:
@@ -189,6 +189,7 @@ def _finish(tables: Tables, place: Place, name: str) -> dict[Pinned, Pinned]:
         place.remove(file)
     for version in journal["checkpoints"]:
         _checkpoint(tables, name, version)
+    place.write(ERASED, b"")
     for file in [*journal["files"], *journal["orphans"]]:
         place.remove(file)
     tables.forget(name)

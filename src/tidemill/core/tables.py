@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from tidemill.core.errors import (
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
 BATCH_ROWS = 1 << 17  # 128 Ki rows of 20 columns are 20 MB
+ERASED = "_erased"  # written by an erasure; Delta readers pass over names that begin with "_"
 KEPT_OPEN = 16  # versions whose file lists stay in memory: a day's checks read the same version five times
 
 
@@ -49,6 +51,7 @@ class Tables:
         self._schemas: dict[Pinned, Mapping[str, pl.DataType]] = {}
         self._opened: dict[tuple[str, int], DeltaTable] = {}  # as read: never moved on to a later version
         # what an erasure left of a version, if one did
+        self._erased: dict[str, int] = {}  # table: when rows were last erased of it, as seen
         self.amended: Callable[[Pinned], Pinned | None] = lambda _: None
 
     def uri(self, name: str) -> str:
@@ -283,6 +286,7 @@ class Tables:
         from deltalake import DeltaTable
         from deltalake.exceptions import DeltaError
 
+        self._notice(pinned.table)
         if verify and pinned not in self._verified:
             self._check(pinned)
         try:
@@ -315,6 +319,16 @@ class Tables:
             for key in [key for key in held if key[0] == name]:
                 held.pop(key, None)
         self._verified = {pinned for pinned in self._verified if pinned.table != name}
+
+    def _notice(self, name: str) -> None:
+        """Forget the table if another process has erased rows of it since: one look at a file, some us; not in S3."""
+        try:
+            erased = 0 if self.root.startswith("s3://") else Path(f"{self.root}/{name}/{ERASED}").stat().st_mtime_ns
+        except FileNotFoundError:
+            erased = 0
+        if self._erased.setdefault(name, erased) != erased:
+            self._erased[name] = erased
+            self.forget(name)
 
     def _check(self, pinned: Pinned) -> None:
         """Count and digest the rows, batch by batch: a table may be larger than memory."""
