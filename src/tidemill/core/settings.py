@@ -24,6 +24,7 @@ class Settings:
     workspace: str = "tidemill.mill"
     store: str = ""
     tables: str = ""
+    online: str = ""
     state_folder: str = "~/.local/state/tidemill"
     actor: str = ""
     host: str = "127.0.0.1"

@@ -171,7 +171,7 @@ def address(ws: Workspace, view: str, store: str | None = None) -> str | Path:
 
 
 def _place(ws: Workspace, store: str | None) -> str:
-    return store or str(getattr(ws.settings, "online", "") or ws.root / FOLDER)
+    return store or str(ws.settings.online or ws.root / FOLDER)
 
 
 def _files(ws: Workspace) -> Iterator[Path]:
