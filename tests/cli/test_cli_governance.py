@@ -79,6 +79,20 @@ def test_personal_columns_are_masked_in_all_that_a_person_is_shown(tagged: Shell
     assert "bobby@example.org" not in tagged("dataset", "rows", "people").out
 
 
+def test_conflicts_of_a_merge_are_masked_too(tagged: Shell, tmp_path: Path) -> None:
+    tagged("dataset", "branch", "people", "spring")
+    for place, options in (("a", ["--branch", "spring"]), ("b", [])):
+        (tmp_path / "moved.csv").write_text(f"cust,email,town\n2,{place}@example.org,{place}\n")
+        tagged("dataset", "update", "people", "moved.csv", *options)
+    ran = tagged("dataset", "merge", "people", "spring", "--json")
+    assert ran.code == 1
+    assert "@example.org" not in ran.out
+    town = next(each for each in ran.json["conflicts"] if each["column"] == "town")
+    assert town == {"key": 2, "column": "town", "base": "York", "ours": "b", "theirs": "a"}
+    tagged("role", "grant", "local", "pii@people")
+    assert "a@example.org" in tagged("dataset", "merge", "people", "spring").out
+
+
 def test_roles_are_listed_given_and_taken(shell: Shell) -> None:
     assert shell("role", "grant", "ada", "pii", "--json").json == {"who": "ada", "roles": ["pii"]}
     assert shell("role", "list", "--json").json == [{"who": "ada", "roles": ["pii"]}]

@@ -34,6 +34,13 @@ def test_every_verb_of_the_table_has_a_help_and_takes_json(shell: Shell) -> None
     assert all(f"  {verb} " in listed for verbs in SECTIONS.values() for verb in verbs)
 
 
+def test_the_guide_names_every_verb() -> None:
+    section = (Path(__file__).parents[2] / "docs" / "verbs.md").read_text().split("## dataset\n")[1].split("\n## ")[0]
+    missing = [verb for verbs in SECTIONS.values() for verb in verbs if f"`{verb}" not in section
+               and f"`dataset {verb}" not in section]  # fmt: skip
+    assert missing == []
+
+
 def test_an_unknown_verb_is_answered_with_the_nearest(shell: Shell) -> None:
     ran = shell("dataset", "brunch", "things")
     assert ran.code == 2

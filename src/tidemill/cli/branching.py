@@ -93,6 +93,7 @@ def merge(
     Where both changed one value nothing is written and each conflict is shown; exit code 1.
     """
     mill = project(ctx)
+    from tidemill.data import shown
     from tidemill.data.branches import MergeConflict
 
     both = sorted(set(ours) & set(theirs))
@@ -102,7 +103,7 @@ def merge(
     try:
         version = mill.data.merge(name, source, into=into, resolve=sides, message=message)  # type: ignore[arg-type]  # the two words
     except MergeConflict as conflict:
-        rows = [each.json() for each in conflict.conflicts]
+        rows = shown.conflicts(mill.ws, name, conflict.conflicts)
         columns = {"key": "row", "column": "column", "base": "base", "ours": into, "theirs": source}
 
         def people() -> None:

@@ -1,11 +1,11 @@
-"""What a person is shown of data beside its rows: differences, profiles and quarantined rows.
+"""What a person is shown of data beside its rows: differences, profiles, conflicts and quarantined rows.
 
 As in `access.scan`, personal columns are masked for who has no role to see them, and the look is in the audit log.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import polars as pl
@@ -14,6 +14,7 @@ from tidemill.core.ids import iso
 from tidemill.core.types import DatasetVersion
 from tidemill.core.workspace import Workspace
 from tidemill.data import access, contracts, diffs, governance, layers, profiles, versions
+from tidemill.data.branches import RowConflict
 
 VALUES = ("min", "max", "mean", "std", "quantiles", "histogram", "top")  # of a profile's column: they tell values
 
@@ -61,6 +62,21 @@ def quarantined(ws: Workspace, name: str) -> pl.DataFrame:
     hidden = {column: tags for column, tags in (_hidden(ws, version, tagged)).items() if column in rows.columns}
     _note(ws, version, hidden, "quarantine")
     return access.masked(ws, rows.lazy(), hidden).collect() if hidden else rows
+
+
+def conflicts(ws: Workspace, name: str, found: Iterable[RowConflict]) -> list[dict[str, Any]]:
+    """The conflicts of a merge as JSON, as the settings' actor may see them."""
+    version = versions.get(ws, name)
+    hidden = _hidden(ws, version)
+    shown = []
+    for each in found:
+        key = access.mask_values(ws, {version.key: each.key}, hidden)[version.key]
+        sides = {side: getattr(each, side) for side in ("base", "ours", "theirs")}
+        if each.column in hidden:
+            sides = {side: access.mask_values(ws, {each.column: sides[side]}, hidden)[each.column] for side in sides}
+        shown.append(each.json() | sides | {"key": key})
+    _note(ws, version, hidden, "merge")
+    return shown
 
 
 def _hidden(ws: Workspace, version: DatasetVersion, also: Mapping[str, list[str]] | None = None) -> _Hidden:

@@ -287,11 +287,24 @@ class Project:
         return json_step(self.ws, function, name=name, inputs=inputs, params=params)
 
     def ask_for_labels(
-        self, queue: str, rows: Rows, fit: Fit, recipe: Recipe, *, target: str, params: Mapping[str, Any], at_most: int
+        self,
+        queue: str,
+        rows: Rows,
+        fit: Fit,
+        recipe: Recipe,
+        *,
+        target: str,
+        params: Mapping[str, Any],
+        at_most: int,
+        purpose: str = TRAINING,
     ) -> int:
-        """Put the most suspicious labels (confident learning) into a review queue; returns how many are asked."""
+        """Put the most suspicious labels (confident learning) into a review queue; returns how many are asked.
+
+        purpose: as for `fit`.
+        """
         from tidemill.improve.reviewing import ask_for_review
 
+        self.policies.require(rows.inputs, purpose)
         return ask_for_review(self.ws, queue, rows, fit, recipe, target=target, params=params, at_most=at_most)
 
     # ------------------------------------------------------------------------------------------------ serving
