@@ -76,7 +76,7 @@ def test_a_name_that_is_not_known_names_the_nearest(tmp_path: Path) -> None:
         Settings.load(tmp_path)
     assert str(caught.value) == (
         f"no setting 'prot' ({tmp_path / 'pyproject.toml'} [tool.tidemill]); known are workspace, store, tables, "
-        "state_folder, actor, host, port, log_level, log_format. Did you mean 'port'?"
+        "online, state_folder, actor, host, port, log_level, log_format. Did you mean 'port'?"
     )
     assert caught.value.exit_code == 2
     with pytest.raises(BadSetting, match="no setting 'colour'"):
