@@ -23,8 +23,9 @@ import polars as pl
 from peers import Row, peer
 
 from tidemill.core.workspace import Workspace, open_workspace
-from tidemill.data import datasets, features, online
-from tidemill.data.asof import Join, as_of_all
+from tidemill.data import datasets
+from tidemill.data.feature_store import features, online
+from tidemill.data.feature_store.asof import Join, as_of_all
 
 LABELS, KEYS, DAYS, TABLES = 1_000_000, 5_000, 60, 3
 TTL = timedelta(days=30)

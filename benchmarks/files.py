@@ -26,7 +26,7 @@ OURS = """
 import sys
 from pathlib import Path
 from tidemill.core.workspace import open_workspace
-from tidemill.data import files
+from tidemill.data.filesets import files
 verb, root, folder = sys.argv[1:]
 ws = open_workspace(root)
 if verb == "init":

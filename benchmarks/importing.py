@@ -26,7 +26,8 @@ OURS = """
 import json, resource, sys, time
 from pathlib import Path
 from tidemill.core.workspace import open_workspace
-from tidemill.data import datasets, exporting, importing
+from tidemill.data import datasets
+from tidemill.data.transfer import exporting, importing
 folder, source = sys.argv[1:3]
 ws = open_workspace(folder + "/ours.mill")
 wall = time.perf_counter()
@@ -52,7 +53,8 @@ print(json.dumps([frame.height, cpu, time.perf_counter() - wall, used.ru_maxrss 
 OURS_OUT = """
 import json, resource, sys, time
 from tidemill.core.workspace import open_workspace
-from tidemill.data import datasets, exporting
+from tidemill.data import datasets
+from tidemill.data.transfer import exporting
 folder, ending = sys.argv[1:3]
 ws = open_workspace(folder + "/ours.mill")
 version = datasets.get(ws, "flights")

@@ -23,7 +23,7 @@ OURS = """
 import json, resource, statistics, sys, time
 import polars as pl
 from tidemill.core.ids import canonical_json
-from tidemill.data.profiles import profile
+from tidemill.data.quality.profiles import profile
 frame = pl.read_parquet(sys.argv[1])
 def describe():
     cpu, wall = time.process_time(), time.perf_counter()

@@ -149,7 +149,7 @@ def join() -> list[tuple[str, str, str]]:
     import numpy as np
     import polars as pl
 
-    from tidemill.data.asof import as_of
+    from tidemill.data.feature_store.asof import as_of
 
     draw = np.random.default_rng(0)
     count = 300_000

@@ -15,7 +15,7 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 from polars.testing import assert_frame_equal
 
-from tidemill.core import table_erasing
+from tidemill.core.delta import table_erasing
 from tidemill.core.errors import BadInput, Corrupt, NotFound
 from tidemill.core.tables import Tables
 from tidemill.core.types import Pinned
@@ -177,7 +177,7 @@ def test_another_programs_commits_lose_the_rows_and_their_predicates(tmp_path: P
 
 KILLED = """
 import os, signal, sys
-from tidemill.core import table_erasing, table_place
+from tidemill.core.delta import table_erasing, table_place
 from tidemill.core.tables import Tables
 import polars as pl
 steps = int(sys.argv[2])

@@ -518,7 +518,7 @@ def breaking(*names: str) -> Iterator[pl.DataFrame]:
 @pytest.fixture
 def small_files(monkeypatch: pytest.MonkeyPatch) -> None:
     """A file for each batch."""
-    monkeypatch.setattr("tidemill.core.table_files.FILE_BYTES", 1)
+    monkeypatch.setattr("tidemill.core.delta.table_files.FILE_BYTES", 1)
 
 
 @pytest.mark.usefixtures("small_files")
@@ -637,7 +637,7 @@ def test_the_statistics_of_a_stream_hold_for_other_readers(tables: Tables) -> No
 KILLED_STREAM = """
 import os, signal, sys
 import polars as pl
-import tidemill.core.table_files as table_files
+import tidemill.core.delta.table_files as table_files
 from tidemill.core.tables import Tables
 
 table_files.FILE_BYTES = 1

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from tidemill.core.errors import BadInput, Corrupt, NotFound, Refused, UnknownColumn
 from tidemill.core.types import DatasetVersion
 from tidemill.core.workspace import Workspace, open_workspace
-from tidemill.data import access, datasets, governance, policies
+from tidemill.data import datasets
+from tidemill.data.catalogue import access, governance, policies
 from tidemill.track import runs
 
 PEOPLE = pl.DataFrame(

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tidemill.core.errors import BadInput, WrongType
-from tidemill.data.asof import Join, as_of, as_of_all, as_of_naive
+from tidemill.data.feature_store.asof import Join, as_of, as_of_all, as_of_naive
 
 START = datetime(2013, 1, 1, tzinfo=UTC)
 CLOCK = pl.Datetime("us", "UTC")

@@ -16,8 +16,8 @@ from tidemill.core.errors import BadInput, Conflict, NotFound
 from tidemill.core.types import DatasetVersion, Query
 from tidemill.core.workspace import Workspace, open_workspace
 from tidemill.data import datasets
-from tidemill.data.branches import MergeConflict, Side, branch, branches, merge, three_way
-from tidemill.data.versions import ancestry, log
+from tidemill.data.versioning.branches import MergeConflict, Side, branch, branches, merge, three_way
+from tidemill.data.versioning.versions import ancestry, log
 
 
 @pytest.fixture

@@ -12,9 +12,11 @@ import pytest
 from tidemill.core.checks import between, not_null
 from tidemill.core.types import Artifact, DatasetVersion
 from tidemill.core.workspace import Workspace, open_workspace
-from tidemill.data import contracts, datasets, governance, policies, profiles
-from tidemill.data.cards import card
-from tidemill.data.contract import Contract
+from tidemill.data import datasets
+from tidemill.data.catalogue import governance, policies
+from tidemill.data.catalogue.cards import card
+from tidemill.data.quality import contracts, profiles
+from tidemill.data.quality.contract import Contract
 from tidemill.prepare.cleaning import clean_dataset, drop_duplicates
 from tidemill.track import runs
 

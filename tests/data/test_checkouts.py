@@ -19,8 +19,9 @@ from tidemill.core.errors import BadInput, Conflict, Corrupt, NotFound
 from tidemill.core.ids import digest
 from tidemill.core.types import DatasetVersion
 from tidemill.core.workspace import Workspace, open_workspace
-from tidemill.data import datasets, files
-from tidemill.data.checkouts import checkout
+from tidemill.data import datasets
+from tidemill.data.filesets import files
+from tidemill.data.filesets.checkouts import checkout
 
 
 @pytest.fixture
@@ -205,8 +206,9 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from tidemill.core.workspace import open_workspace
-from tidemill.data import datasets, files
-from tidemill.data.checkouts import checkout
+from tidemill.data import datasets
+from tidemill.data.filesets import files
+from tidemill.data.filesets.checkouts import checkout
 ws = open_workspace(sys.argv[1])
 
 def die(done, total):
@@ -237,8 +239,9 @@ import resource, sys
 from pathlib import Path
 from tidemill.core.errors import NoRoom
 from tidemill.core.workspace import open_workspace
-from tidemill.data import datasets, files
-from tidemill.data.checkouts import checkout
+from tidemill.data import datasets
+from tidemill.data.filesets import files
+from tidemill.data.filesets.checkouts import checkout
 ws = open_workspace(sys.argv[1])
 version = datasets.get(ws, "cells")
 files.open_files(ws, version)

@@ -21,9 +21,10 @@ from tidemill.core.errors import BadInput, Conflict, NotFound, UnknownColumn, Wr
 from tidemill.core.tables import Tables
 from tidemill.core.types import Query
 from tidemill.core.workspace import Workspace, open_workspace
-from tidemill.data import contract as data
-from tidemill.data import contracts, datasets
-from tidemill.data.contracts import Contract, Freshness
+from tidemill.data import datasets
+from tidemill.data.quality import contract as data
+from tidemill.data.quality import contracts
+from tidemill.data.quality.contracts import Contract, Freshness
 
 TEMP = Contract(checks=(between("temp", -30, 120), not_null("temp")))
 
@@ -363,7 +364,7 @@ def test_batches_know_the_unique_values_of_those_before(ws: Workspace) -> None:
 def test_an_import_that_fails_between_batches_leaves_a_failed_run(
     ws: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tidemill.data.sieve.HELD", 1)
+    monkeypatch.setattr("tidemill.data.quality.sieve.HELD", 1)
     wanted = contracts.set_contract(ws, "weather", TEMP)
     with (
         pytest.raises(UnknownColumn, match="no column 'temp'"),

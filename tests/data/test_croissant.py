@@ -17,8 +17,9 @@ import pytest
 from tidemill.core.errors import NoRoom, Refused
 from tidemill.core.types import DatasetVersion
 from tidemill.core.workspace import Workspace, open_workspace
-from tidemill.data import access, datasets, governance, policies
-from tidemill.data.croissant import croissant, publish
+from tidemill.data import datasets
+from tidemill.data.catalogue import access, governance, policies
+from tidemill.data.catalogue.croissant import croissant, publish
 from tidemill.track import runs
 
 PEOPLE = pl.DataFrame(

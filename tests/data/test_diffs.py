@@ -17,9 +17,9 @@ from tidemill.core.errors import BadInput
 from tidemill.core.types import DatasetVersion
 from tidemill.core.workspace import Workspace, open_workspace
 from tidemill.data import datasets
-from tidemill.data.branches import branch
-from tidemill.data.diffs import between, diff, difference, plain
-from tidemill.data.layers import content
+from tidemill.data.versioning.branches import branch
+from tidemill.data.versioning.diffs import between, diff, difference, plain
+from tidemill.data.versioning.layers import content
 
 ROWS = 30
 

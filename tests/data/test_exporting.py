@@ -14,8 +14,9 @@ import pytest
 from tidemill.core.errors import BadInput, Conflict, NoRoom, UnknownColumn
 from tidemill.core.types import DatasetVersion, Query, Run
 from tidemill.core.workspace import Workspace, open_workspace
-from tidemill.data import datasets, exporting
-from tidemill.data.sources import open_source
+from tidemill.data import datasets
+from tidemill.data.transfer import exporting
+from tidemill.data.transfer.sources import open_source
 
 AT = datetime(2013, 4, 1, 5, 30, 0, 250_000, tzinfo=UTC)
 ROWS = pl.DataFrame(

@@ -13,8 +13,9 @@ import pytest
 from tidemill.core.errors import BadInput, NotFound, UnknownColumn, WrongFormat
 from tidemill.core.types import Artifact, Query, Run
 from tidemill.core.workspace import Workspace, open_workspace
-from tidemill.data import datasets, features
-from tidemill.data.features import Source, View, source
+from tidemill.data import datasets
+from tidemill.data.feature_store import features
+from tidemill.data.feature_store.features import Source, View, source
 
 START = datetime(2013, 1, 1, tzinfo=UTC)
 CLOCKS = {"event_time": "at", "known_time": "known"}

@@ -21,7 +21,10 @@ from tidemill.core.ids import digest
 from tidemill.core.stores.folder import FolderStore
 from tidemill.core.types import DatasetVersion
 from tidemill.core.workspace import Workspace, open_workspace
-from tidemill.data import branches, contracts, datasets, files, folders
+from tidemill.data import datasets
+from tidemill.data.filesets import files, folders
+from tidemill.data.quality import contracts
+from tidemill.data.versioning import branches
 
 OLD = datetime(2020, 1, 1, tzinfo=UTC).timestamp()
 
@@ -415,7 +418,7 @@ from tidemill.core.graphs.sql import SqlGraph
 from tidemill.core.stores.folder import FolderStore
 from tidemill.core.tables import Tables
 from tidemill.core.workspace import open_workspace
-from tidemill.data import files
+from tidemill.data.filesets import files
 
 root, folder, owner, name, count = sys.argv[1:]
 kind = {"graph": SqlGraph, "store": FolderStore, "tables": Tables}[owner]

@@ -20,8 +20,10 @@ from tidemill.core.recording import outputs_of
 from tidemill.core.segments import SegmentWriter
 from tidemill.core.types import Artifact, DatasetVersion, Matrix, ModelVersion, Prediction, Run
 from tidemill.core.workspace import Workspace, open_workspace
-from tidemill.data import datasets, features, governance, policies, views
-from tidemill.data.tagging import tagged
+from tidemill.data import datasets
+from tidemill.data.catalogue import governance, policies
+from tidemill.data.catalogue.tagging import tagged
+from tidemill.data.feature_store import features, views
 from tidemill.prepare.cleaning import drop_duplicates
 from tidemill.project import Project
 from tidemill.track import runs

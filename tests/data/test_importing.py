@@ -20,8 +20,10 @@ from tidemill.core.errors import BadInput, EmptyInput, UnknownColumn, WrongType
 from tidemill.core.rowhash import as_text, rows_digest
 from tidemill.core.types import DatasetVersion, Query, Run
 from tidemill.core.workspace import Workspace, open_workspace
-from tidemill.data import contracts, datasets, importing, streamkeys
-from tidemill.data.contracts import Contract, Quarantined
+from tidemill.data import datasets
+from tidemill.data.quality import contracts
+from tidemill.data.quality.contracts import Contract, Quarantined
+from tidemill.data.transfer import importing, streamkeys
 
 AT = datetime(2013, 4, 1, 5, 30, tzinfo=UTC)
 
@@ -40,9 +42,9 @@ def ws(tmp_path: Path) -> Workspace:
 def streamed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every import is a stream of many small batches and files."""
     monkeypatch.setattr(importing, "SMALL_ROWS", 0)
-    monkeypatch.setattr("tidemill.data.sources.source.BATCH_ROWS", 3)
-    monkeypatch.setattr("tidemill.data.sources.blocks.BLOCK_BYTES", 60)
-    monkeypatch.setattr("tidemill.core.table_files.FILE_BYTES", 100)
+    monkeypatch.setattr("tidemill.data.transfer.sources.source.BATCH_ROWS", 3)
+    monkeypatch.setattr("tidemill.data.transfer.sources.blocks.BLOCK_BYTES", 60)
+    monkeypatch.setattr("tidemill.core.delta.table_files.FILE_BYTES", 100)
 
 
 def content(ws: Workspace, version: DatasetVersion) -> pl.DataFrame:
@@ -129,7 +131,7 @@ def test_a_key_that_comes_twice_in_a_stream_is_named_and_nothing_is_written(ws: 
 def test_a_large_dataset_is_looked_through_once_for_keys_that_are_there(
     ws: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tidemill.data.keys.MOST_ROWS", 0)
+    monkeypatch.setattr("tidemill.data.versioning.keys.MOST_ROWS", 0)
     datasets.add(ws, "flights", some(0, 40), key="id")
     some(40, 40).write_parquet(tmp_path / "more.parquet")
     assert importing.import_from(ws, "flights", str(tmp_path / "more.parquet"), key="id").rows == 80
@@ -302,7 +304,7 @@ def test_what_cannot_be_imported_says_why(ws: Workspace, tmp_path: Path) -> None
 
 
 def test_a_branch_gets_the_stream_and_main_stays(ws: Workspace, tmp_path: Path) -> None:
-    branches = pytest.importorskip("tidemill.data.branches")
+    branches = pytest.importorskip("tidemill.data.versioning.branches")
     first = datasets.add(ws, "flights", some(0), key="id")
     branches.branch(ws, "flights", "trial")
     some(4, 6).write_parquet(tmp_path / "more.parquet")
@@ -321,9 +323,9 @@ import os, signal, sys
 from tidemill.core.tables import Tables
 from tidemill.core.graphs.sql import SqlGraph
 from tidemill.core.workspace import open_workspace
-from tidemill.data import importing
-import tidemill.core.table_files as table_files
-import tidemill.data.sources.blocks as blocks
+from tidemill.data.transfer import importing
+import tidemill.core.delta.table_files as table_files
+import tidemill.data.transfer.sources.blocks as blocks
 
 root, url, when = sys.argv[1:]
 importing.SMALL_ROWS = 0
@@ -369,7 +371,7 @@ def test_a_killed_stream_can_be_run_again(ws: Workspace, tmp_path: Path, when: s
 MEASURED = """
 import resource, sys
 from tidemill.core.workspace import open_workspace
-from tidemill.data import importing
+from tidemill.data.transfer import importing
 
 ws = open_workspace(sys.argv[1])
 made = importing.import_from(ws, "flights", sys.argv[2], key="id")

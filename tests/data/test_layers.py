@@ -16,8 +16,9 @@ from tidemill.core.errors import BadInput, Corrupt, EmptyInput, UnknownColumn, W
 from tidemill.core.rowhash import as_text, rows_digest
 from tidemill.core.types import DatasetVersion, Query
 from tidemill.core.workspace import Workspace, open_workspace
-from tidemill.data import datasets, layers
-from tidemill.data.branches import branch
+from tidemill.data import datasets
+from tidemill.data.versioning import layers
+from tidemill.data.versioning.branches import branch
 
 ROWS = 40
 

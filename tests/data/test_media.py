@@ -7,7 +7,7 @@ import zlib
 
 import pytest
 
-from tidemill.data.media import dense, image_size, media_type
+from tidemill.data.filesets.media import dense, image_size, media_type
 
 
 def png(width: int, height: int) -> bytes:

@@ -25,10 +25,11 @@ from tidemill.core.errors import BadInput, NotFound, UnknownColumn, WrongType
 from tidemill.core.ids import new_id
 from tidemill.core.types import Query, Run
 from tidemill.core.workspace import Workspace, open_workspace
-from tidemill.data import datasets, features, online
-from tidemill.data.features import View, source
-from tidemill.data.online_stores import open_store
-from tidemill.data.online_stores.redis import _Server, address_of
+from tidemill.data import datasets
+from tidemill.data.feature_store import features, online
+from tidemill.data.feature_store.features import View, source
+from tidemill.data.feature_store.online_stores import open_store
+from tidemill.data.feature_store.online_stores.redis import _Server, address_of
 
 START = datetime(2013, 1, 1, tzinfo=UTC)
 CLOCKS = {"event_time": "at", "known_time": "known"}
@@ -459,7 +460,7 @@ def test_a_materialization_that_is_killed_leaves_the_store_as_it_was_and_can_be_
     report(ws, "weather", *((n, "EWR", 1, 1) for n in range(2, 3000)), (3000, "EWR", 2, 2))
     program = (
         "import os\nfrom tidemill.core.workspace import open_workspace\nfrom tidemill.data import online\n"
-        "from tidemill.data.online_stores import sqlite\n"
+        "from tidemill.data.feature_store.online_stores import sqlite\n"
         # going over what to prune, after the entries and before the state, ends the process
         "class Last(tuple):\n    def __iter__(self): os.kill(os.getpid(), 9)\n"
         "whole = sqlite.SqliteOnline.write\n"

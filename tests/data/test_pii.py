@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidemill.data import pii
-from tidemill.data.pii import find, is_card, is_iban, is_phone, luhn, named_kinds, shape
+from tidemill.data.catalogue import pii
+from tidemill.data.catalogue.pii import find, is_card, is_iban, is_phone, luhn, named_kinds, shape
 
 # Card numbers that payment networks publish for tests; IBANs from the SWIFT registry's examples.
 CARDS = ["4111 1111 1111 1111", "5555555555554444", "378282246310005", "6011-1111-1111-1117", "30569309025904"]

@@ -14,7 +14,9 @@ import pytest
 from tidemill.core.errors import BadInput, NotFound, Refused
 from tidemill.core.types import DatasetVersion
 from tidemill.core.workspace import Workspace, open_workspace
-from tidemill.data import branches, datasets, policies
+from tidemill.data import datasets
+from tidemill.data.catalogue import policies
+from tidemill.data.versioning import branches
 from tidemill.track import runs
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from tidemill.core.ids import canonical_json
 from tidemill.core.types import Query
 from tidemill.core.workspace import Workspace, open_workspace
-from tidemill.data import datasets, profiles
-from tidemill.data.profiles import column_facts, profile
+from tidemill.data import datasets
+from tidemill.data.quality import profiles
+from tidemill.data.quality.profiles import column_facts, profile
 
 numbers = st.lists(st.one_of(st.none(), st.floats(-1e6, 1e6), st.integers(-3, 3).map(float)), max_size=80)
 texts = st.lists(st.one_of(st.none(), st.text("abc", max_size=2), st.text(max_size=3)), max_size=80)

@@ -15,8 +15,9 @@ from tidemill.core.errors import BadInput, UnknownColumn
 from tidemill.core.recording import outputs_of
 from tidemill.core.types import Artifact, DatasetVersion, Query, Run
 from tidemill.core.workspace import Workspace, open_workspace
-from tidemill.data import datasets, features
-from tidemill.data.features import View, source
+from tidemill.data import datasets
+from tidemill.data.feature_store import features
+from tidemill.data.feature_store.features import View, source
 from tidemill.data.rows import Rows, rows
 
 START = datetime(2013, 1, 1, tzinfo=UTC)

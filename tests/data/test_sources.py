@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tidemill.core.errors import BadInput, EmptyInput, MissingExtra, NotFound, UnknownColumn, WrongType
-from tidemill.data.sources import open_source, read
+from tidemill.data.transfer.sources import open_source, read
 
 ROWS = pl.DataFrame({"id": [1, 2], "carrier": ["AA", None], "temp": [1.5, None]})
 CSV = b"id,carrier,temp\n1,AA,1.5\n2,NA,\n"
@@ -162,7 +162,7 @@ MANY = pl.DataFrame(
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """A few lines a block."""
-    monkeypatch.setattr("tidemill.data.sources.blocks.BLOCK_BYTES", 100)
+    monkeypatch.setattr("tidemill.data.transfer.sources.blocks.BLOCK_BYTES", 100)
 
 
 def as_csv(frame: pl.DataFrame) -> bytes:
@@ -258,7 +258,7 @@ def test_blocks_of_any_size_give_the_rows_that_polars_reads_at_once(
     frame.write_csv(path, quote_style="non_numeric")
     whole = pl.read_csv(path, null_values=["", "NA"], infer_schema_length=None)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tidemill.data.sources.blocks.BLOCK_BYTES", size)
+        patch.setattr("tidemill.data.transfer.sources.blocks.BLOCK_BYTES", size)
         with open_source(str(path)) as source:
             assert source.frame().equals(whole, null_equal=True)
 
@@ -313,7 +313,7 @@ def test_a_delta_table_is_read_at_the_version_it_had(tmp_path: Path) -> None:
 
 
 def test_a_query_is_streamed_and_its_types_hold_all_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tidemill.data.sources.sql.BATCH_ROWS", 3)
+    monkeypatch.setattr("tidemill.data.transfer.sources.sql.BATCH_ROWS", 3)
     with sqlite3.connect(tmp_path / "a.db") as link:
         link.execute("CREATE TABLE trips (id INTEGER, fare, note TEXT, raw BLOB)")
         link.executemany(

@@ -13,7 +13,7 @@ from tidemill.core.recording import recorded
 from tidemill.core.types import DatasetVersion, Query
 from tidemill.core.workspace import Workspace, open_workspace
 from tidemill.data import datasets
-from tidemill.data.branches import branch, branches
+from tidemill.data.versioning.branches import branch, branches
 
 
 @pytest.fixture

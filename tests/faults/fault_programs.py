@@ -29,10 +29,10 @@ STREAM = """
 import sys
 from pathlib import Path
 import polars as pl
-import tidemill.core.table_files as table_files
-import tidemill.data.sources.source as source
+import tidemill.core.delta.table_files as table_files
+import tidemill.data.transfer.sources.source as source
 from tidemill.core.workspace import open_workspace
-from tidemill.data import importing
+from tidemill.data.transfer import importing
 
 table_files.FILE_BYTES = source.BATCH_ROWS = 1
 importing.SMALL_ROWS = 0

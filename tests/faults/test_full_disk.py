@@ -14,7 +14,8 @@ import pytest
 from tidemill.core.errors import NoRoom
 from tidemill.core.types import DatasetVersion
 from tidemill.core.workspace import Workspace, open_workspace
-from tidemill.data import datasets, exporting, importing
+from tidemill.data import datasets
+from tidemill.data.transfer import exporting, importing
 
 SIZE_MB = 24
 
@@ -59,7 +60,7 @@ def adding(ws: Workspace, place: Path) -> DatasetVersion:
 def importing_a_stream(ws: Workspace, place: Path) -> DatasetVersion:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(importing, "SMALL_ROWS", 0)
-        patch.setattr("tidemill.core.table_files.FILE_BYTES", 1)  # the first files are written, then it is full
+        patch.setattr("tidemill.core.delta.table_files.FILE_BYTES", 1)  # the first files are written, then it is full
         return importing.import_from(ws, "flights", str(place.parent / "big.parquet"), key="id")
 
 
@@ -109,7 +110,7 @@ import resource, sys
 import polars as pl
 from tidemill.core.errors import NoRoom
 from tidemill.core.workspace import open_workspace
-from tidemill.data import importing
+from tidemill.data.transfer import importing
 
 importing.SMALL_ROWS = 0
 ws = open_workspace(sys.argv[1])

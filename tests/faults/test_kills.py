@@ -19,7 +19,8 @@ from fault_programs import APPEND, STREAM, acknowledged, data_files, started
 
 from tidemill.core.types import DatasetVersion, Query
 from tidemill.core.workspace import Workspace, open_workspace
-from tidemill.data import datasets, layers
+from tidemill.data import datasets
+from tidemill.data.versioning import layers
 
 pytestmark = pytest.mark.slow
 

@@ -19,7 +19,10 @@ import tidemill as tm
 from tidemill.core.recording import recorded
 from tidemill.core.types import DatasetVersion
 from tidemill.core.workspace import Workspace
-from tidemill.data import datasets, features, files, online, profiles, quarantine, views
+from tidemill.data import datasets
+from tidemill.data.feature_store import features, online, views
+from tidemill.data.filesets import files
+from tidemill.data.quality import profiles, quarantine
 from tidemill.improve.registering import register_fitted
 from tidemill.prepare import cleaning, labels
 from tidemill.serve import deploy

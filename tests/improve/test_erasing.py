@@ -18,8 +18,12 @@ from tidemill.core import checks
 from tidemill.core.errors import BadInput, NotFound, Refused, UnknownColumn
 from tidemill.core.types import Artifact, Query, Run
 from tidemill.core.workspace import Workspace
-from tidemill.data import contract, contracts, datasets, files, online, policies, profiles, quarantine
-from tidemill.improve import erasing
+from tidemill.data import datasets
+from tidemill.data.catalogue import policies
+from tidemill.data.feature_store import online
+from tidemill.data.filesets import files
+from tidemill.data.quality import contract, contracts, profiles, quarantine
+from tidemill.improve.erasure import erasing
 from tidemill.prepare import labels
 from tidemill.serve import deploy, packages, registry
 from tidemill.train.rowids import row_keys

@@ -12,7 +12,7 @@ from erased_world import COLUMNS, EMAIL, TERMS, build, holders
 
 import tidemill as tm
 from tidemill.data import datasets
-from tidemill.improve import erasing
+from tidemill.improve.erasure import erasing
 from tidemill.serve import packages, registry
 
 

@@ -16,17 +16,18 @@ import tidemill as tm
 from tidemill.core.types import Query
 from tidemill.core.workspace import Workspace
 from tidemill.data import datasets
-from tidemill.improve import erasing
+from tidemill.improve.erasure import erasing
 from tidemill.serve import packages, registry
 from tidemill.watch import log, truth
 
 KILLED = """
 import json, os, signal, sys
 import tidemill as tm
-from tidemill.core import segments, table_place
+from tidemill.core import segments
+from tidemill.core.delta import table_place
 from tidemill.core.graphs.sql import SqlGraph
 from tidemill.core.stores.folder import FolderStore
-from tidemill.improve import erasing
+from tidemill.improve.erasure import erasing
 steps = int(sys.argv[2])
 def counted(do, after):
     def step(*given, **named):

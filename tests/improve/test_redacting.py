@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tidemill.core.profile import ColumnBins
-from tidemill.improve import redacting
-from tidemill.improve.redacting import Texts, bins_without, cleaned, is_distinctive
+from tidemill.improve.erasure import redacting
+from tidemill.improve.erasure.redacting import Texts, bins_without, cleaned, is_distinctive
 
 ADA = Texts(["ada@example.org", "Ada Lovelace", "Ada"])
 

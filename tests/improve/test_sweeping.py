@@ -14,7 +14,8 @@ import tidemill as tm
 from tidemill.core.errors import BadInput
 from tidemill.core.types import Artifact, Query
 from tidemill.core.workspace import Workspace
-from tidemill.data import datasets, files
+from tidemill.data import datasets
+from tidemill.data.filesets import files
 from tidemill.improve.sweeping import sweep
 from tidemill.serve import packages, registry
 

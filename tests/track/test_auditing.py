@@ -12,7 +12,7 @@ from tidemill.core.ids import parse_time
 from tidemill.core.recording import recorded
 from tidemill.core.types import DatasetVersion
 from tidemill.core.workspace import Workspace
-from tidemill.data import access, governance, policies
+from tidemill.data.catalogue import access, governance, policies
 from tidemill.track import auditing
 
 

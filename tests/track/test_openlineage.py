@@ -19,7 +19,7 @@ from tidemill.core.errors import BadInput, NoRoom, NotFound, Refused, ServerFail
 from tidemill.core.recording import recorded
 from tidemill.core.types import DatasetVersion, Run
 from tidemill.core.workspace import Workspace, open_workspace
-from tidemill.data import governance
+from tidemill.data.catalogue import governance
 from tidemill.track import openlineage, runs
 
 Json = dict[str, Any]

@@ -19,7 +19,13 @@ import uvicorn
 import tidemill as tm
 from tidemill.core.ids import iso
 from tidemill.core.types import Traffic
-from tidemill.data import branches, contract, contracts, datasets, features, files, governance, importing
+from tidemill.data import datasets
+from tidemill.data.catalogue import governance
+from tidemill.data.feature_store import features
+from tidemill.data.filesets import files
+from tidemill.data.quality import contract, contracts
+from tidemill.data.transfer import importing
+from tidemill.data.versioning import branches
 from tidemill.improve.watching import watch_day
 from tidemill.serve import deploy
 from tidemill.watch import log

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 import tidemill as tm
-from tidemill.data import access
+from tidemill.data.catalogue import access
 
 VOID = {"meta", "link", "img", "input", "br", "path", "circle", "rect", "wbr"}
 

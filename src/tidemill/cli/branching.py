@@ -93,8 +93,8 @@ def merge(
     Where both changed one value nothing is written and each conflict is shown; exit code 1.
     """
     mill = project(ctx)
-    from tidemill.data import shown
-    from tidemill.data.branches import MergeConflict
+    from tidemill.data.catalogue import shown
+    from tidemill.data.versioning.branches import MergeConflict
 
     both = sorted(set(ours) & set(theirs))
     if both:

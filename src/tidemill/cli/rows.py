@@ -121,6 +121,6 @@ def rows_(
 
 def read(path: str) -> pl.DataFrame:
     """All rows of a file."""
-    from tidemill.data import sources
+    from tidemill.data.transfer import sources
 
     return sources.read(Path(path))

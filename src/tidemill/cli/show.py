@@ -52,7 +52,7 @@ class Period(click.ParamType[timedelta]):
     name = "period"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
-        from tidemill.data.contract import seconds
+        from tidemill.data.quality.contract import seconds
 
         try:
             return value if isinstance(value, timedelta) else timedelta(seconds=seconds(value))
@@ -122,7 +122,7 @@ def progress(what: str) -> Iterator[Callable[[int, int | None], None]]:
 
 def json_rows(frame: pl.DataFrame) -> list[dict[str, Any]]:
     """The rows of a frame as JSON values."""
-    from tidemill.data.diffs import plain
+    from tidemill.data.versioning.diffs import plain
 
     return [{name: plain(value) for name, value in row.items()} for row in frame.iter_rows(named=True)]
 

@@ -134,7 +134,7 @@ def row(version: DatasetVersion) -> dict[str, Any]:
 
 def named(kind: str) -> str:
     """A type as contracts name it: Datetime[UTC]."""
-    from tidemill.data.contract import WRITTEN
+    from tidemill.data.quality.contract import WRITTEN
 
     return WRITTEN.get(kind, kind)
 

@@ -253,7 +253,7 @@ def repeated(frame: pl.DataFrame) -> pl.Series:
 def _dangling(values: pl.Series, check: Check, lookup: Lookup | None) -> pl.Series:
     if lookup is None:
         raise BadInput(
-            f"{named(check)} looks into another dataset; only a dataset's contract can: tidemill.data.contracts"
+            f"{named(check)} looks into another dataset; only a dataset's contract can: tidemill.data.quality.contracts"
         )
     known = lookup(str(check.args[0]), str(check.args[1]))
     if known.dtype.is_integer() and values.dtype.is_integer():

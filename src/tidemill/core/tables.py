@@ -14,6 +14,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from tidemill.core.delta.table_files import Files, reading, unreadable
+from tidemill.core.delta.table_marks import (
+    compare,
+    counted,
+    marked,
+    moved,
+    properties,
+    require_rows,
+    schema_of,
+    zoneless,
+)
+from tidemill.core.delta.table_writing import FOREVER, retried, told, write
 from tidemill.core.errors import (
     BadInput,
     Busy,
@@ -25,9 +37,6 @@ from tidemill.core.errors import (
     require_columns,
 )
 from tidemill.core.schema import fitted, storable
-from tidemill.core.table_files import Files, reading, unreadable
-from tidemill.core.table_marks import compare, counted, marked, moved, properties, require_rows, schema_of, zoneless
-from tidemill.core.table_writing import FOREVER, retried, told, write
 from tidemill.core.types import Pinned
 
 if TYPE_CHECKING:

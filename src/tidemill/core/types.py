@@ -346,7 +346,7 @@ class Alert:
     """Something that a monitor saw. In the graph: an event of subject "alert/<deployment>", kind "raised".
 
     what: "input drift", "score drift", "performance", "latency", "errors", "missing truth". at: the simulated or real
-    day's end. evidence: the statistic, p-value, threshold, column; of an input drift one such line a column, as "columns".
+    day's end. evidence: the statistic, p-value, threshold, column; of an input drift such lines as "columns".
     """
 
     deployment: str

@@ -17,9 +17,9 @@ from tidemill.core.rowhash import rows_digest
 from tidemill.core.schema import fitted, storable
 from tidemill.core.types import DatasetVersion
 from tidemill.core.workspace import Workspace
-from tidemill.data import diffs, keys, layers, shapes
-from tidemill.data.layers import Change, Content
-from tidemill.data.versions import (
+from tidemill.data.versioning import diffs, keys, layers, shapes
+from tidemill.data.versioning.layers import Change, Content
+from tidemill.data.versioning.versions import (
     KIND,
     MAIN,
     Ref,
@@ -32,7 +32,7 @@ from tidemill.data.versions import (
     tags,
     untag,
 )
-from tidemill.data.writing import Step, begin, next_number, plain, record, required, writing
+from tidemill.data.versioning.writing import Step, begin, next_number, plain, record, required, writing
 
 __all__ = [
     "KIND",

@@ -15,9 +15,10 @@ from tidemill.core.ids import iso, json_digest, parse_time
 from tidemill.core.recording import recorded
 from tidemill.core.types import Check, DatasetVersion
 from tidemill.core.workspace import Workspace
-from tidemill.data import datasets, views
-from tidemill.data.asof import Join, as_of_all
-from tidemill.data.views import View
+from tidemill.data import datasets
+from tidemill.data.feature_store import views
+from tidemill.data.feature_store.asof import Join, as_of_all
+from tidemill.data.feature_store.views import View
 
 Time = datetime | str
 LOOKING_BACK = ("as_of", "as_of_naive")

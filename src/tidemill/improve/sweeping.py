@@ -7,17 +7,18 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from tidemill.core import packindex, table_log
+from tidemill.core import packindex
+from tidemill.core.delta import table_log
+from tidemill.core.delta.table_erasing import JOURNAL
+from tidemill.core.delta.table_place import Place
 from tidemill.core.errors import BadInput, NotFound
 from tidemill.core.ids import utc_now
 from tidemill.core.recording import recorded
 from tidemill.core.store import Blob, is_digest
 from tidemill.core.stores import sweep as stores
-from tidemill.core.table_erasing import JOURNAL
-from tidemill.core.table_place import Place
 from tidemill.core.types import Artifact, Query, Run
 from tidemill.core.workspace import Workspace
-from tidemill.improve.doomed import tables_of
+from tidemill.improve.erasure.doomed import tables_of
 from tidemill.serve import packages
 
 ALL = 10_000_000

@@ -13,7 +13,7 @@ from tidemill.core.workspace import Workspace
 if TYPE_CHECKING:
     import polars as pl
 
-    from tidemill.data.importing import Told
+    from tidemill.data.transfer.importing import Told
 
 Ref = str | int | DatasetVersion | None
 Progress = Callable[[int, int | None], None]
@@ -57,19 +57,20 @@ class Data:
 
         Personal columns are masked, here as in `profile`, for who has no role to see them.
         """
-        from tidemill.data import shown
+        from tidemill.data.catalogue import shown
 
         return shown.diff(self.ws, self.get(name, old), self.get(name, new), at_most=at_most)
 
     def profile(self, name: str, ref: Ref = None) -> dict[str, Any]:
         """Types, missing, distinct, quantiles, histograms and common values of each column; kept once computed."""
-        from tidemill.data import shown
+        from tidemill.data.catalogue import shown
 
         return shown.profile(self.ws, self.get(name, ref))
 
     def read(self, name: str, path: str | os.PathLike[str], *, branch: str = "main") -> pl.DataFrame:
         """All rows of a file for `update`, `add_column` or `contracts.release`: in the types that the dataset has."""
-        from tidemill.data import datasets, typed
+        from tidemill.data import datasets
+        from tidemill.data.versioning import typed
 
         return typed.read(self.ws, datasets.required(self.ws, name, branch), os.fspath(path))
 
@@ -90,7 +91,7 @@ class Data:
         told: Told | None = None,
     ) -> DatasetVersion:
         """Add rows that keep the dataset's contract, the others go to quarantine; told: hears what became of those."""
-        from tidemill.data import importing
+        from tidemill.data.transfer import importing
 
         return importing.add(
             self.ws, name, frame, key=key, event_time=event_time, known_time=known_time, mode=mode, message=message,
@@ -116,7 +117,7 @@ class Data:
         told: Told | None = None,
     ) -> DatasetVersion:
         """Import a file, a folder of files, a Delta table, s3://... or the rows of a database's query, streamed."""
-        from tidemill.data import importing
+        from tidemill.data.transfer import importing
 
         return importing.import_from(
             self.ws, name, os.fspath(url), key=key, event_time=event_time, known_time=known_time, mode=mode,
@@ -141,7 +142,8 @@ class Data:
 
         keys: values of the key column, or texts that say them.
         """
-        from tidemill.data import datasets, typed
+        from tidemill.data import datasets
+        from tidemill.data.versioning import typed
 
         version = datasets.required(self.ws, name, branch)
         gone = typed.values(version, version.key, list(keys))
@@ -165,7 +167,8 @@ class Data:
         progress: Progress | None = None,
     ) -> dict[str, Any]:
         """Write a version to a file, a Delta folder, s3://... or a database's table, as this actor may see it."""
-        from tidemill.data import access, exporting
+        from tidemill.data.catalogue import access
+        from tidemill.data.transfer import exporting
 
         version = self.get(name, ref)
         rows = access.scan(self.ws, version, columns=columns, purpose=purpose)
@@ -193,13 +196,13 @@ class Data:
 
     def branch(self, name: str, label: str, *, at: Ref = None) -> DatasetVersion:
         """Begin a branch at a version, by default at the head of "main"."""
-        from tidemill.data import branches
+        from tidemill.data.versioning import branches
 
         return branches.branch(self.ws, name, label, at=at)
 
     def branches(self, name: str) -> dict[str, DatasetVersion]:
         """Branch to its head, "main" first."""
-        from tidemill.data import branches
+        from tidemill.data.versioning import branches
 
         return branches.branches(self.ws, name)
 
@@ -213,7 +216,7 @@ class Data:
         message: str = "",
     ) -> DatasetVersion:
         """Bring what a branch changed into another, row by row; conflicts raise MergeConflict unless resolved."""
-        from tidemill.data import branches
+        from tidemill.data.versioning import branches
 
         return branches.merge(self.ws, name, source, into=into, resolve=resolve, message=message)
 

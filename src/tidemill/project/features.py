@@ -13,8 +13,8 @@ from tidemill.core.workspace import Workspace
 if TYPE_CHECKING:
     import polars as pl
 
-    from tidemill.data.online import Materialized
-    from tidemill.data.views import Source, View
+    from tidemill.data.feature_store.online import Materialized
+    from tidemill.data.feature_store.views import Source, View
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +34,14 @@ class Features:
         within: timedelta | None = None,
     ) -> Source:
         """Columns of a dataset, from the row that was newest by what was known; within: how old it may be."""
-        from tidemill.data import views
+        from tidemill.data.feature_store import views
 
         return views.source(dataset, by=by, columns=columns, on=on, prefix=prefix, within=within)
 
     def define(self, view: View | Mapping[str, Any] | str, *sources: Source) -> Artifact:
         """Keep a view's definition: a View, its JSON, or a name and sources."""
-        from tidemill.data import features
-        from tidemill.data.views import View
+        from tidemill.data.feature_store import features
+        from tidemill.data.feature_store.views import View
 
         if isinstance(view, str):
             view = View(view, sources)
@@ -49,7 +49,7 @@ class Features:
 
     def get(self, name: str, version: int | None = None) -> View:
         """The view of that name, newest by default."""
-        from tidemill.data import views
+        from tidemill.data.feature_store import views
 
         return views.get(self.ws, name, version)
 
@@ -61,7 +61,7 @@ class Features:
 
     def offline(self, view: View | str, left: pl.DataFrame, *, time: str) -> pl.DataFrame:
         """Exactly the rows of `left`, each with the features as they were known at its `time`."""
-        from tidemill.data import features
+        from tidemill.data.feature_store import features
 
         return features.offline(self.ws, view, left, time=time)
 
@@ -74,7 +74,7 @@ class Features:
         store: str | None = None,
     ) -> Materialized:
         """Bring the online store up to the newest versions; only what came since the last time is added."""
-        from tidemill.data import online
+        from tidemill.data.feature_store import online
 
         return online.materialize(self.ws, view, until=until, history=history, store=store)
 
@@ -87,12 +87,13 @@ class Features:
         store: str | None = None,
     ) -> list[dict[str, Any]]:
         """The features of each entity now, or at a moment: what `offline` gives there."""
-        from tidemill.data import online
+        from tidemill.data.feature_store import online
 
         return online.lookup(self.ws, view, entities, at=at, store=store)
 
     def entities(self, view: str, said: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Entities whose keys are texts, as a person types them, in the types of the view's datasets."""
-        from tidemill.data import typed, views
+        from tidemill.data.feature_store import views
+        from tidemill.data.versioning import typed
 
         return typed.entities(self.ws, views.get(self.ws, view), said)

@@ -12,8 +12,8 @@ from tidemill.core.types import DatasetVersion
 from tidemill.core.workspace import Workspace
 
 if TYPE_CHECKING:
-    from tidemill.data.files import Files as Opened
-    from tidemill.data.files import Progress
+    from tidemill.data.filesets.files import Files as Opened
+    from tidemill.data.filesets.files import Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Files:
         progress: Progress | None = None,
     ) -> DatasetVersion:
         """The folder's files as the dataset's next version; manifest: a table with a column `path`, joined on."""
-        from tidemill.data import files
+        from tidemill.data.filesets import files
 
         return files.add_folder(
             self.ws, name, Path(folder), manifest=None if manifest is None else Path(manifest), pattern=pattern,
@@ -44,7 +44,7 @@ class Files:
 
     def scanned(self, name: str) -> Mapping[str, Any]:
         """What the last add_folder was asked and saw: rows without a file, files without a row, collisions."""
-        from tidemill.data import files
+        from tidemill.data.filesets import files
 
         return files.scanned(self.ws, name)
 
@@ -52,7 +52,7 @@ class Files:
         self, name: str, folder: str | os.PathLike[str], *, version: DatasetVersion | None = None
     ) -> dict[str, Any]:
         """How the folder differs from a version: paths added, changed and removed, and how many are unchanged."""
-        from tidemill.data import files
+        from tidemill.data.filesets import files
 
         return files.status(self.ws, name, Path(folder), version=version)
 
@@ -65,18 +65,18 @@ class Files:
         progress: Progress | None = None,
     ) -> dict[str, int]:
         """Make the folder hold the version's files; changed files that are stored nowhere are kept unless forced."""
-        from tidemill.data import checkouts
+        from tidemill.data.filesets import checkouts
 
         return checkouts.checkout(self.ws, version, Path(folder), force=force, progress=progress)
 
     def read(self, version: DatasetVersion, path: str) -> bytes:
         """One file's bytes, verified."""
-        from tidemill.data import files
+        from tidemill.data.filesets import files
 
         return files.read(self.ws, version, path)
 
     def open(self, version: DatasetVersion) -> Opened:
         """The version's files, for reading many of them."""
-        from tidemill.data import files
+        from tidemill.data.filesets import files
 
         return files.open_files(self.ws, version)

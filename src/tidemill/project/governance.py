@@ -15,9 +15,9 @@ from tidemill.core.workspace import Workspace
 if TYPE_CHECKING:
     import polars as pl
 
-    from tidemill.data.governance import Governance as Described
-    from tidemill.data.pii import Finding
-    from tidemill.improve.erasing import Erasure
+    from tidemill.data.catalogue.governance import Governance as Described
+    from tidemill.data.catalogue.pii import Finding
+    from tidemill.improve.erasure.erasing import Erasure
     from tidemill.improve.sweeping import Swept
 
 
@@ -31,7 +31,7 @@ class Governance:
 
     def get(self, dataset: str) -> Described:
         """Owner, steward, description, licence, classification and tags of a dataset."""
-        from tidemill.data import governance
+        from tidemill.data.catalogue import governance
 
         return governance.get(self.ws, dataset)
 
@@ -46,7 +46,7 @@ class Governance:
         classification: str | None = None,
     ) -> Described:
         """Set what is given and keep the rest; an empty text takes a fact back."""
-        from tidemill.data import governance
+        from tidemill.data.catalogue import governance
 
         return governance.describe(
             self.ws, dataset, owner=owner, steward=steward, description=description, licence=licence,
@@ -55,37 +55,37 @@ class Governance:
 
     def tag(self, dataset: str, column: str, *tags: str) -> Described:
         """Give a column tags: "pii:email", "subject" (it names a person), or a word of yours."""
-        from tidemill.data import governance
+        from tidemill.data.catalogue import governance
 
         return governance.tag(self.ws, dataset, column, *tags)
 
     def untag(self, dataset: str, column: str, *tags: str) -> Described:
         """Take tags from a column, all if none is named."""
-        from tidemill.data import governance
+        from tidemill.data.catalogue import governance
 
         return governance.untag(self.ws, dataset, column, *tags)
 
     def find_pii(self, version: DatasetVersion) -> list[Finding]:
         """Columns that seem to hold personal data and that nobody has confirmed or rejected."""
-        from tidemill.data import governance
+        from tidemill.data.catalogue import governance
 
         return governance.suggest(self.ws, version)
 
     def confirm(self, finding: Finding, *, dataset: str) -> Described:
         """Say that a finding is right: the column gets its tag."""
-        from tidemill.data import governance
+        from tidemill.data.catalogue import governance
 
         return governance.confirm(self.ws, finding, dataset=dataset)
 
     def reject(self, dataset: str, column: str, *tags: str) -> Described:
         """Say that a column does not have these tags, whatever rules suggest."""
-        from tidemill.data import governance
+        from tidemill.data.catalogue import governance
 
         return governance.reject(self.ws, dataset, column, *tags)
 
     def tagged(self, artifact: Artifact) -> dict[str, dict[str, list[str]]]:
         """The tags of each column of an artifact (a model, a prediction log), and the datasets that they come from."""
-        from tidemill.data import tagging
+        from tidemill.data.catalogue import tagging
 
         return tagging.tagged(self.ws, artifact)
 
@@ -93,19 +93,19 @@ class Governance:
 
     def grant(self, actor: str, role: str) -> Event:
         """Give somebody a role; "pii" sees personal columns, "pii@people" those of dataset people."""
-        from tidemill.data import access
+        from tidemill.data.catalogue import access
 
         return access.grant(self.ws, actor, role)
 
     def revoke(self, actor: str, role: str) -> Event:
         """Take a role away."""
-        from tidemill.data import access
+        from tidemill.data.catalogue import access
 
         return access.revoke(self.ws, actor, role)
 
     def roles(self) -> dict[str, list[str]]:
         """The roles of each actor who has some."""
-        from tidemill.data import access
+        from tidemill.data.catalogue import access
 
         return access.everybody(self.ws)
 
@@ -118,7 +118,7 @@ class Governance:
         columns: Iterable[str] | None = None,
     ) -> pl.LazyFrame:
         """The rows as an actor may see them: personal columns masked without the role, and the read recorded."""
-        from tidemill.data import access
+        from tidemill.data.catalogue import access
 
         return access.scan(self.ws, version, actor=actor, purpose=purpose, columns=columns)
 
@@ -126,13 +126,13 @@ class Governance:
 
     def card(self, version: DatasetVersion) -> str:
         """The dataset card, Markdown, made from the records."""
-        from tidemill.data import cards
+        from tidemill.data.catalogue import cards
 
         return cards.card(self.ws, version)
 
     def croissant(self, version: DatasetVersion, *, url: str = "") -> dict[str, Any]:
         """The version as Croissant JSON-LD."""
-        from tidemill.data import croissant
+        from tidemill.data.catalogue import croissant
 
         return croissant.croissant(self.ws, version, url=url)
 
@@ -140,7 +140,7 @@ class Governance:
         self, version: DatasetVersion, folder: str | os.PathLike[str], *, purpose: str | None = None, url: str = ""
     ) -> dict[str, Any]:
         """Write the rows as Parquet and croissant.json into a folder, masked as this actor may see them."""
-        from tidemill.data import croissant
+        from tidemill.data.catalogue import croissant
 
         return croissant.publish(self.ws, version, Path(folder), purpose=purpose, url=url)
 
@@ -172,13 +172,13 @@ class Governance:
         self, subject: str, *, columns: Mapping[str, Sequence[str]] | None = None, dry_run: bool = False
     ) -> Erasure:
         """Take a person out of every version, statistic, log, blob and label; columns: where the person is named."""
-        from tidemill.improve import erasing
+        from tidemill.improve.erasure import erasing
 
         return erasing.erase(self.ws, subject, columns=columns, dry_run=dry_run)
 
     def erase_rows(self, dataset: str, keys: Sequence[Any], *, dry_run: bool = False) -> Erasure:
         """Take rows out of everything by their keys, as `erase` does."""
-        from tidemill.improve import erasing
+        from tidemill.improve.erasure import erasing
 
         return erasing.erase_rows(self.ws, dataset, keys, dry_run=dry_run)
 

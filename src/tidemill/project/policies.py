@@ -11,7 +11,7 @@ from tidemill.core.types import DatasetVersion, Event
 from tidemill.core.workspace import Workspace
 
 if TYPE_CHECKING:
-    from tidemill.data.policies import Applied, Due, Permit, Policy
+    from tidemill.data.catalogue.policies import Applied, Due, Permit, Policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,43 +22,43 @@ class Policies:
 
     def get(self, dataset: str) -> Policy:
         """The dataset's policy; an empty one where nothing was decided."""
-        from tidemill.data import policies
+        from tidemill.data.catalogue import policies
 
         return policies.get(self.ws, dataset)
 
     def allow(self, dataset: str, purpose: str, basis: str, *, until: datetime | None = None) -> Policy:
         """Allow a purpose on a legal basis; from the first one on, other purposes are refused."""
-        from tidemill.data import policies
+        from tidemill.data.catalogue import policies
 
         return policies.allow(self.ws, dataset, purpose, basis, until=until)
 
     def disallow(self, dataset: str, purpose: str) -> Policy:
         """Take a purpose back."""
-        from tidemill.data import policies
+        from tidemill.data.catalogue import policies
 
         return policies.disallow(self.ws, dataset, purpose)
 
     def allow_any(self, dataset: str) -> Policy:
         """Forget the permits: any purpose is allowed again."""
-        from tidemill.data import policies
+        from tidemill.data.catalogue import policies
 
         return policies.allow_any(self.ws, dataset)
 
     def require(self, versions: DatasetVersion | Iterable[DatasetVersion], purpose: str | None) -> list[Permit]:
         """The permits under which these versions may be used for the purpose; Refused otherwise."""
-        from tidemill.data import policies
+        from tidemill.data.catalogue import policies
 
         return policies.require(self.ws, versions, purpose)
 
     def keep_for(self, dataset: str, period: timedelta | None) -> Policy:
         """Keep rows for so long after their event time; None keeps them for ever."""
-        from tidemill.data import policies
+        from tidemill.data.catalogue import policies
 
         return policies.keep_for(self.ws, dataset, period)
 
     def due(self) -> list[Due]:
         """The datasets that hold rows for longer than their policy says."""
-        from tidemill.data import policies
+        from tidemill.data.catalogue import policies
 
         return policies.due(self.ws)
 
@@ -67,25 +67,25 @@ class Policies:
 
         how: "delete" leaves it out from the next versions on; "erase" takes it out of every version, log and label.
         """
-        from tidemill.data import policies
-        from tidemill.improve import erasing
+        from tidemill.data.catalogue import policies
+        from tidemill.improve.erasure import erasing
 
         return policies.apply_retention(self.ws, erase=erasing.erase_rows if how == "erase" else None)
 
     def hold(self, dataset: str, case: str, *, reason: str = "") -> Event:
         """Forbid erasure and retention of a dataset for a case."""
-        from tidemill.data import policies
+        from tidemill.data.catalogue import policies
 
         return policies.hold(self.ws, dataset, case, reason=reason)
 
     def release(self, dataset: str, case: str, *, reason: str = "") -> Event:
         """End the hold of one case."""
-        from tidemill.data import policies
+        from tidemill.data.catalogue import policies
 
         return policies.release(self.ws, dataset, case, reason=reason)
 
     def held(self, dataset: str) -> list[str]:
         """The open cases that hold a dataset."""
-        from tidemill.data import policies
+        from tidemill.data.catalogue import policies
 
         return policies.held(self.ws, dataset)

@@ -19,7 +19,7 @@ SHOWN_DIFF = 100
 
 def datasets(project: Project) -> Shown:
     """All datasets by name, each with its newest version, its owner and classification."""
-    from tidemill.data import governance
+    from tidemill.data.catalogue import governance
 
     newest: dict[str, DatasetVersion] = {}
     for found in project.ws.graph.find(Query("artifact", kind="dataset", limit=1_000_000)):
@@ -39,8 +39,11 @@ def dataset(project: Project, name: str, *, version: str | None = None) -> Shown
 
     Raises NotFound naming the nearest dataset, or the versions there are.
     """
-    from tidemill.data import branches, contracts, files, governance, policies, quarantine
     from tidemill.data import datasets as stored
+    from tidemill.data.catalogue import governance, policies
+    from tidemill.data.filesets import files
+    from tidemill.data.quality import contracts, quarantine
+    from tidemill.data.versioning import branches
 
     ws = project.ws
     found = stored.resolve(ws, name, version)
@@ -73,8 +76,9 @@ def dataset(project: Project, name: str, *, version: str | None = None) -> Shown
 
 def profile(project: Project, name: str, *, version: str | None = None) -> Shown:
     """The distribution of each column; of personal columns only types and counts for who may not see them."""
-    from tidemill.data import access, profiles
     from tidemill.data import datasets as stored
+    from tidemill.data.catalogue import access
+    from tidemill.data.quality import profiles
 
     found = stored.resolve(project.ws, name, version)
     facts = profiles.of(project.ws, found)
@@ -92,8 +96,8 @@ def profile(project: Project, name: str, *, version: str | None = None) -> Shown
 
 def card(project: Project, name: str, *, version: str | None = None) -> Shown:
     """The dataset card, Markdown."""
-    from tidemill.data import cards
     from tidemill.data import datasets as stored
+    from tidemill.data.catalogue import cards
 
     found = stored.resolve(project.ws, name, version)
     return {**_line(found), "card": cards.card(project.ws, found)}
@@ -102,7 +106,7 @@ def card(project: Project, name: str, *, version: str | None = None) -> Shown:
 def diff(project: Project, name: str, *, old: str | None = None, new: str | None = None) -> Shown:
     """What differs between two versions; by default between the newest and the one before it."""
     from tidemill.data import datasets as stored
-    from tidemill.data import diffs
+    from tidemill.data.versioning import diffs
 
     ws = project.ws
     later = stored.resolve(ws, name, new)
@@ -119,8 +123,8 @@ def diff(project: Project, name: str, *, old: str | None = None, new: str | None
 
 def contract(project: Project, name: str) -> Shown:
     """The dataset's contract and its history, the newest report, and what waits in quarantine."""
-    from tidemill.data import contracts
     from tidemill.data import datasets as stored
+    from tidemill.data.quality import contracts
 
     ws = project.ws
     newest = stored.get(ws, name)
@@ -153,8 +157,9 @@ def images(project: Project, name: str, *, version: str | None = None, page: int
     """The files of a dataset of files, pictures first, 48 a page."""
     import polars as pl
 
-    from tidemill.data import access, files
     from tidemill.data import datasets as stored
+    from tidemill.data.catalogue import access
+    from tidemill.data.filesets import files
 
     found = stored.resolve(project.ws, name, version)
     files.require_files(found)
@@ -177,7 +182,8 @@ def file_of(project: Project, name: str, path: str, *, version: str | None = Non
     import polars as pl
 
     from tidemill.data import datasets as stored
-    from tidemill.data import files, policies
+    from tidemill.data.catalogue import policies
+    from tidemill.data.filesets import files
 
     found = stored.resolve(project.ws, name, version)
     files.require_files(found)
@@ -189,8 +195,8 @@ def file_of(project: Project, name: str, path: str, *, version: str | None = Non
 
 def _first_rows(project: Project, version: DatasetVersion) -> Shown:
     """The columns with their tags, and the first rows, masked where the reader has no role; each look is recorded."""
-    from tidemill.data import access
-    from tidemill.data.tagging import tagged
+    from tidemill.data.catalogue import access
+    from tidemill.data.catalogue.tagging import tagged
 
     tags = {column: each["tags"] for column, each in tagged(project.ws, version.artifact).items()}
     try:
@@ -206,7 +212,7 @@ def _first_rows(project: Project, version: DatasetVersion) -> Shown:
 
 
 def _hidden(project: Project, version: DatasetVersion) -> set[str]:
-    from tidemill.data import access
+    from tidemill.data.catalogue import access
 
     if access.sees_personal(project.ws, project.ws.settings.who, version.name):
         return set()
@@ -215,7 +221,7 @@ def _hidden(project: Project, version: DatasetVersion) -> set[str]:
 
 def _without(found: dict[str, Any], hidden: set[str]) -> dict[str, Any]:
     """The same difference with the values of these columns left out."""
-    from tidemill.data.access import MASK
+    from tidemill.data.catalogue.access import MASK
 
     def masked(row: dict[str, Any]) -> dict[str, Any]:
         return {name: MASK if name in hidden else value for name, value in row.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tidemill.api.views.shaping import Shown, artifact_line, run_line
 from tidemill.core.types import Artifact, Query, Run
-from tidemill.data.views import KIND, View
+from tidemill.data.feature_store.views import KIND, View
 from tidemill.project import Project
 
 
@@ -19,7 +19,7 @@ def feature_views(project: Project) -> Shown:
 
 def feature_view(project: Project, name: str) -> Shown:
     """One feature view: its sources, features and materializations. NotFound names the nearest."""
-    from tidemill.data import views
+    from tidemill.data.feature_store import views
 
     view = views.get(project.ws, name)
     artifact = next(
@@ -36,7 +36,7 @@ def feature_view(project: Project, name: str) -> Shown:
 
 
 def _line(project: Project, artifact: Artifact) -> Shown:
-    from tidemill.data import views
+    from tidemill.data.feature_store import views
 
     view: View = views.get(project.ws, artifact.name)
     return {

@@ -1,0 +1,1 @@
+"""Delta tables below core.tables: how commits are written, marked, packed, and rows erased."""

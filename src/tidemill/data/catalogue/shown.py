@@ -1,0 +1,92 @@
+"""What a person is shown of data beside its rows: differences, profiles, conflicts and quarantined rows.
+
+As in `access.scan`, personal columns are masked for who has no role to see them, and the look is in the audit log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import polars as pl
+
+from tidemill.core.ids import iso
+from tidemill.core.types import DatasetVersion
+from tidemill.core.workspace import Workspace
+from tidemill.data.catalogue import access, governance
+from tidemill.data.quality import contracts, profiles
+from tidemill.data.versioning import diffs, layers, versions
+from tidemill.data.versioning.branches import RowConflict
+
+VALUES = ("min", "max", "mean", "std", "quantiles", "histogram", "top")  # of a profile's column: they tell values
+
+_Hidden = dict[str, list[str]]
+
+
+def diff(ws: Workspace, one: DatasetVersion, other: DatasetVersion, *, at_most: int = 100) -> dict[str, Any]:
+    """`diffs.diff`, as the settings' actor may see it: {..., "masked": columns}."""
+    found = diffs.diff(ws, one, other, at_most=at_most)
+    hidden = _hidden(ws, one) | _hidden(ws, other)
+    _note(ws, other, hidden, "diff")
+    if hidden:
+        key = found["key"]
+        for what in ("added", "removed"):
+            found[what] = [access.mask_values(ws, row, hidden) for row in found[what]]
+        for change in found["changed"]:
+            change["key"] = access.mask_values(ws, {key: change["key"]}, hidden)[key]
+            change["columns"] = {
+                column: {side: access.mask_values(ws, {column: value}, hidden)[column] for side, value in both.items()}
+                for column, both in change["columns"].items()
+            }
+    return found | {"masked": sorted(hidden)}
+
+
+def profile(ws: Workspace, version: DatasetVersion) -> dict[str, Any]:
+    """`profiles.of` without what tells values of columns that the settings' actor may not see."""
+    found = profiles.of(ws, version)
+    hidden = _hidden(ws, version)
+    _note(ws, version, hidden, "profile")
+    columns: Mapping[str, Mapping[str, Any]] = found["columns"]
+    shown = {  # in the order of the rows: a kept profile is sorted by name
+        name: {fact: value for fact, value in columns[name].items() if name not in hidden or fact not in VALUES}
+        for name in layers.schema(ws.tables, layers.content(version))
+    }
+    return found | {"columns": shown, "masked": sorted(hidden)}
+
+
+def quarantined(ws: Workspace, name: str) -> pl.DataFrame:
+    """`contracts.quarantined`, as the settings' actor may see it."""
+    rows = contracts.quarantined(ws, name)
+    version = versions.find(ws, name)
+    if version is None:  # nothing was let in yet, so nobody could tag a column
+        return rows
+    tagged = {column: tags for column, tags in governance.tags(ws, name).items() if governance.is_personal(tags)}
+    hidden = {column: tags for column, tags in (_hidden(ws, version, tagged)).items() if column in rows.columns}
+    _note(ws, version, hidden, "quarantine")
+    return access.masked(ws, rows.lazy(), hidden).collect() if hidden else rows
+
+
+def conflicts(ws: Workspace, name: str, found: Iterable[RowConflict]) -> list[dict[str, Any]]:
+    """The conflicts of a merge as JSON, as the settings' actor may see them."""
+    version = versions.get(ws, name)
+    hidden = _hidden(ws, version)
+    shown = []
+    for each in found:
+        key = access.mask_values(ws, {version.key: each.key}, hidden)[version.key]
+        sides = {side: getattr(each, side) for side in ("base", "ours", "theirs")}
+        if each.column in hidden:
+            sides = {side: access.mask_values(ws, {each.column: sides[side]}, hidden)[each.column] for side in sides}
+        shown.append(each.json() | sides | {"key": key})
+    _note(ws, version, hidden, "merge")
+    return shown
+
+
+def _hidden(ws: Workspace, version: DatasetVersion, also: Mapping[str, list[str]] | None = None) -> _Hidden:
+    if access.sees_personal(ws, ws.settings.who, version.name):
+        return {}
+    return dict(also or {}) | access.hidden_columns(ws, version)
+
+
+def _note(ws: Workspace, version: DatasetVersion, hidden: Mapping[str, object], how: str) -> None:
+    body = {"version": version.version, "id": version.id, "how": how, "masked": sorted(hidden), "at": iso(ws.now)}
+    ws.graph.record(f"read/{version.name}", "read", body, actor=ws.settings.who)

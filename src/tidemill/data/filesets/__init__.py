@@ -1,0 +1,1 @@
+"""Datasets of files: folders, what changed in them, checkouts."""

@@ -1,0 +1,1 @@
+"""How versions are kept: tables with layers over them, branches, differences, what a writer does."""

@@ -1,0 +1,344 @@
+"""What erasing a person takes: their rows in any version, the ids of those rows, and texts that only they have.
+
+A row belongs to the person when one of the dataset's subject columns holds the subject, in any version, layer or
+quarantine; then the row goes from all versions, whatever its other versions say. All of it is found before anything is
+removed, since it cannot be found again afterwards.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, date, datetime
+from typing import Any
+
+import polars as pl
+
+from tidemill.core.delta import table_erasing
+from tidemill.core.delta.table_place import Place
+from tidemill.core.errors import NotFound, UnknownColumn, nearest
+from tidemill.core.ids import iso
+from tidemill.core.types import DatasetVersion
+from tidemill.core.workspace import Workspace
+from tidemill.data import datasets
+from tidemill.data.quality import contracts, quarantine
+from tidemill.improve.erasure.redacting import is_distinctive
+
+Rows = list[dict[str, Any]]  # Any: JSON values
+MOST_MERGED = 2_000
+FIRST_COMMIT = "/_delta_log/00000000000000000000.json"
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What goes from one dataset.
+
+    rows: the values of the person's rows, as JSON. texts: by column, the distinctive ones of these rows; numbers: by
+    column, those nobody else has. files: digests of files that no other row names.
+    """
+
+    tables: tuple[str, ...]
+    subjects: tuple[str, ...]  # the columns that name a person
+    key_columns: tuple[str, ...]
+    keys: tuple[str, ...] = ()
+    rows: Rows = field(default_factory=list)
+    texts: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    numbers: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    files: tuple[str, ...] = ()
+    linked: tuple[str, ...] = ()  # a row that has one of these as a text of any column is theirs
+    references: Mapping[str, Sequence[str]] = field(default_factory=dict)  # by column: row ids of theirs elsewhere
+
+
+@dataclass(frozen=True)
+class Doomed:
+    """All that goes with one person. texts: those that no row of anybody else holds."""
+
+    subject: str
+    datasets: Mapping[str, Taken]
+    texts: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """For the note that lets a killed erasure go on."""
+        return {"format": 1, **asdict(self)}
+
+    @staticmethod
+    def of_json(value: Mapping[str, Any]) -> Doomed:
+        """From that note."""
+        taken = {
+            name: Taken(
+                tables=tuple(one["tables"]),
+                subjects=tuple(one["subjects"]),
+                key_columns=tuple(one["key_columns"]),
+                keys=tuple(one["keys"]),
+                rows=one["rows"],
+                texts=one["texts"],
+                numbers=one["numbers"],
+                files=tuple(one["files"]),
+                linked=tuple(one.get("linked", ())),
+                references=one.get("references", {}),
+            )
+            for name, one in value["datasets"].items()
+        }
+        return Doomed(value["subject"], taken, tuple(value["texts"]))
+
+
+def find(ws: Workspace, subject: str, columns: Mapping[str, Sequence[str]]) -> Doomed:
+    """Look for the person in every dataset that has subject columns, then for rows elsewhere that hang on those.
+
+    Such rows hold the subject, or the id of a row of theirs, as the text of any column, if it is distinctive; or the id
+    of a row of theirs in a column that the dataset's contract says refers to it. Raises NotFound, UnknownColumn for
+    wrong names.
+    """
+    every = tables_of(ws)
+    own = {name: Taken((), tuple(each), ()) for name, each in columns.items()}
+    taken = {name: _taken(ws, name, subject, own[name], (), every) for name in own}
+    while True:
+        again = {}
+        for name, links in _links(ws, subject, taken).items():
+            known = taken.get(name) or Taken((), (), ())
+            if (links.linked, links.references) != (known.linked, known.references):
+                again[name] = _taken(ws, name, subject, replace(links, subjects=known.subjects), (), every)
+        if not again:
+            break
+        grown = any(set(each.keys) - set(taken[name].keys if name in taken else ()) for name, each in again.items())
+        taken |= again
+        if not grown:
+            break
+    taken = {name: each for name, each in taken.items() if name in own or each.keys}
+    return Doomed(subject, taken, _texts(ws, subject, taken, every))
+
+
+def find_rows(ws: Workspace, name: str, keys: Sequence[Any]) -> Doomed:
+    """The same for rows of one dataset by their keys, whoever they are about."""
+    every = tables_of(ws)
+    taken = {name: _taken(ws, name, "", Taken((), (), ()), tuple(sorted({str(key) for key in keys})), every)}
+    return Doomed("", taken, _texts(ws, "", taken, every))
+
+
+def tables_of(ws: Workspace) -> list[str]:
+    """The names of all tables below the workspace's."""
+    names = (entry.name for entry in Place(ws.tables.root).entries())
+    return sorted(name.removesuffix(FIRST_COMMIT) for name in names if name.endswith(FIRST_COMMIT))
+
+
+def condition(taken: Taken, subject: str) -> table_erasing.Doomed:
+    """Which rows of a dataset's tables are the person's: by what they say, or by their key."""
+
+    def doomed(schema: Mapping[str, pl.DataType]) -> pl.Expr | None:
+        wanted = [pl.col(name).cast(pl.String) == subject for name in taken.subjects if _is_plain(schema.get(name))]
+        among = {name: taken.keys for name in taken.key_columns if taken.keys}
+        linked = [name for name, kind in schema.items() if kind == pl.String and not name.startswith("__")]
+        for column, values in [*among.items(), *taken.references.items(), *((each, taken.linked) for each in linked)]:
+            if values and _is_plain(schema.get(column)):
+                wanted.append(pl.col(column).cast(pl.String).is_in(list(values)))
+        return pl.any_horizontal(each.fill_null(value=False) for each in wanted) if wanted else None
+
+    return doomed
+
+
+def plain(value: Any) -> Any:  # Any: a value of a frame, then a JSON value
+    """A value as a request or a report holds it."""
+    if isinstance(value, datetime):
+        return iso(value if value.tzinfo else value.replace(tzinfo=UTC))
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, float):
+        return value if value == value and abs(value) != float("inf") else None  # noqa: PLR0124  NaN
+    return value if isinstance(value, str | int | bool | None) else str(value)
+
+
+def _taken(
+    ws: Workspace,
+    name: str,
+    subject: str,
+    by: Taken,
+    given: tuple[str, ...],
+    every: Sequence[str],
+) -> Taken:
+    """by: its subject columns and links say which rows are theirs; given: row ids that are."""
+    versions = datasets.log(ws, name)
+    columns = by.subjects
+    _require_columns(name, columns, versions)
+    tables = tuple(each for each in every if _belongs(each, name))
+    key_columns = tuple(sorted({version.key for version in versions}))
+    by_name = replace(by, tables=tables, key_columns=key_columns)
+    keys = set(given)
+    keys |= _keys(_found(ws, tables, condition(by_name, subject)), by_name.key_columns)
+    by_key = replace(by_name, keys=tuple(sorted(keys)))
+    frames = list(_found(ws, tables, condition(by_key, subject)))
+    if given:
+        by_key = replace(by_key, keys=tuple(sorted(_keys(frames, by_key.key_columns) & keys)))
+    # Rows as a model or a person saw them, layers merged; of thousands only those of the newest version: they tell
+    # which golden rows go.
+    seen = _of_versions(ws, versions if len(keys) <= MOST_MERGED else versions[:1], condition(by_key, subject))
+    rows = [{column: plain(value) for column, value in row.items()} for frame in seen for row in _plain_rows(frame)]
+    rows = list({json.dumps(row, sort_keys=True): row for row in rows}.values())
+    numbers = _only_theirs(ws, by_key, subject, frames, lambda kind: kind.is_numeric(), tables)
+    files = _only_theirs(ws, by_key, subject, frames, lambda kind: kind == pl.String, tables, only=("digest",))
+    is_files = {"digest", "size_bytes", "media_type"} <= set(versions[0].columns)
+    return Taken(
+        tables,
+        columns,
+        by_name.key_columns,
+        by_key.keys,
+        rows,
+        _distinctive(frames, (*columns, *by_name.key_columns)),
+        {column: sorted(float(each) for each in values) for column, values in numbers.items()},
+        tuple(sorted(files.get("digest", ()))) if is_files else (),
+        by.linked,
+        by.references,
+    )
+
+
+def _links(ws: Workspace, subject: str, taken: Mapping[str, Taken]) -> dict[str, Taken]:
+    """By dataset, what makes its rows theirs by way of rows that are known already to be."""
+    texts = {text for text in (subject, *(key for each in taken.values() for key in each.keys)) if is_distinctive(text)}
+    links: dict[str, Taken] = {}
+    for name in datasets.names(ws):
+        contract = contracts.get(ws, name)
+        references = {
+            check.column: taken[check.args[0]].keys
+            for check in (contract.checks if contract is not None else ())
+            if check.kind == "references"
+            and check.args[0] in taken
+            and check.args[1] in taken[check.args[0]].key_columns
+        }
+        links[name] = Taken((), (), (), linked=tuple(sorted(texts)), references=references)
+    return links
+
+
+def _keys(frames: Iterable[pl.DataFrame], columns: Iterable[str]) -> set[str]:
+    return {
+        key
+        for frame in frames
+        for column in columns
+        if column in frame.columns
+        for key in frame[column].drop_nulls().cast(pl.String).to_list()
+    }
+
+
+def _distinctive(frames: Iterable[pl.DataFrame], naming: Iterable[str]) -> dict[str, list[str]]:
+    """Texts of the rows by column; long numbers too where a column names people or rows: an account, a phone."""
+    found: dict[str, set[str]] = {}
+    for frame in frames:
+        for column, kind in frame.schema.items():
+            if not column.startswith("__") and (kind == pl.String or (column in naming and _is_plain(kind))):
+                values = frame[column].drop_nulls().cast(pl.String).unique().to_list()
+                found.setdefault(column, set()).update(filter(is_distinctive, values))
+    return {column: sorted(values) for column, values in found.items() if values}
+
+
+def _belongs(table: str, dataset: str) -> bool:
+    own = (f"datasets/{dataset}", quarantine.table_of(dataset))
+    return table in own or table.rpartition("/")[0] == f"layers/{dataset}"
+
+
+def _require_columns(name: str, columns: Iterable[str], versions: Sequence[DatasetVersion]) -> None:
+    known = sorted({column for version in versions for column in version.columns})
+    for column in columns:
+        if column not in known:
+            raise UnknownColumn(
+                f"no column {column!r} in any version of dataset {name!r}; they have {', '.join(known[:40])}."
+                f"{nearest(column, known)}"
+            )
+
+
+def _found(ws: Workspace, tables: Iterable[str], wanted: table_erasing.Doomed) -> Iterator[pl.DataFrame]:
+    for table in tables:
+        yield from table_erasing.matching(ws.tables, table, wanted)
+
+
+def _of_versions(
+    ws: Workspace, versions: Iterable[DatasetVersion], wanted: table_erasing.Doomed
+) -> Iterator[pl.DataFrame]:
+    for version in versions:
+        rows = datasets.scan(ws, version, verify=False)
+        theirs = wanted(dict(rows.collect_schema()))
+        if theirs is not None:
+            yield rows.filter(theirs).collect()
+
+
+def _plain_rows(frame: pl.DataFrame) -> Rows:
+    return frame.select(name for name, kind in frame.schema.items() if _is_plain(kind)).to_dicts()
+
+
+def _only_theirs(
+    ws: Workspace,
+    taken: Taken,
+    subject: str,
+    frames: Sequence[pl.DataFrame],
+    is_meant: Callable[[pl.DataType], bool],
+    tables: Iterable[str],
+    *,
+    only: Sequence[str] = (),
+) -> dict[str, set[Any]]:
+    """By column, the values of the person's rows that no other row of the dataset has."""
+    found: dict[str, set[Any]] = {}
+    for frame in frames:
+        for name, kind in frame.schema.items():
+            if is_meant(kind) and (not only or name in only) and not name.startswith("__"):
+                found.setdefault(name, set()).update(frame[name].drop_nulls().unique().to_list())
+    theirs = condition(taken, subject)
+    for name, values in found.items():
+        for table in tables:
+            others = _of_others(theirs, name, values)
+            for frame in table_erasing.matching(ws.tables, table, others, distinct=[name]):
+                values -= set(frame[name].to_list())
+    return found
+
+
+def _of_others(theirs: table_erasing.Doomed | None, name: str, values: Iterable[Any]) -> table_erasing.Doomed:
+    wanted = list(values)
+
+    def others(schema: Mapping[str, pl.DataType]) -> pl.Expr | None:
+        kind = schema.get(name)
+        if kind is None or not wanted or (isinstance(wanted[0], str) != (kind == pl.String)):
+            return None
+        is_theirs = None if theirs is None else theirs(schema)
+        held = pl.col(name).is_in(pl.Series(wanted, dtype=kind, strict=False).drop_nulls().implode())
+        return held if is_theirs is None else held & ~is_theirs
+
+    return others
+
+
+def _texts(ws: Workspace, subject: str, taken: Mapping[str, Taken], every: Sequence[str]) -> tuple[str, ...]:
+    """The distinctive texts of the person's rows that stand in no row of anybody else, in no dataset's column of the
+    same name, and are no name of the workspace's own."""
+    by_column: dict[str, set[str]] = {}
+    for one in taken.values():
+        for column, theirs_only in one.texts.items():
+            by_column.setdefault(column, set()).update(theirs_only)
+    owner = {table: one for one in taken.values() for table in one.tables}
+    for table in every:
+        if not table.startswith(("datasets/", "layers/", "quarantine/")):
+            continue
+        theirs = condition(owner[table], subject) if table in owner else None
+        for column, values in by_column.items():
+            for frame in table_erasing.matching(
+                ws.tables, table, _of_others(theirs, column, values), distinct=[column]
+            ):
+                values -= set(frame[column].to_list())
+    found = {text for values in by_column.values() for text in values} | {subject}
+    found = {text for text in found if is_distinctive(text)}
+    return tuple(sorted(found - _own_words(ws) | ({subject} if is_distinctive(subject) else set())))
+
+
+def _own_words(ws: Workspace) -> set[str]:
+    """Names that the workspace itself uses."""
+    words: set[str] = set()
+    for name in datasets.names(ws):
+        words |= {name, *(column for version in datasets.log(ws, name) for column in version.columns)}
+    return words
+
+
+def _is_plain(kind: pl.DataType | None) -> bool:
+    return kind is not None and not kind.is_nested() and kind != pl.Binary
+
+
+def require_datasets(ws: Workspace, columns: Mapping[str, Sequence[str]]) -> None:
+    """NotFound for a dataset that is not there."""
+    known = datasets.names(ws)
+    for name in columns:
+        if name not in known:
+            raise NotFound(f"no dataset {name!r}; there are {', '.join(known) or 'none'}.{nearest(name, known)}")
