@@ -144,7 +144,7 @@ def _definition(path: Path) -> dict[str, Any]:
     return found
 
 
-def _source(mill: Project, said: str) -> Any:  # Any: data.views.Source
+def _source(mill: Project, said: str) -> Any:  # Any: feature_store.views.Source
     dataset, *words = said.split()
     if len(words) % 2 or any(word not in WORDS for word in words[::2]) or not {"by", "take"} <= set(words[::2]):
         raise click.UsageError(f"source {said!r} is not 'DATASET by COLUMN take COLUMN,... "

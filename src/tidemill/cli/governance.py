@@ -99,7 +99,7 @@ def tagged(ctx: click.Context, what: str, json_: bool) -> None:
          then=f"tidemill trace {artifact.id[:12]}")  # fmt: skip
 
 
-def _show(found: Any, name: str, *, json_: bool) -> None:  # Any: data.governance.Governance
+def _show(found: Any, name: str, *, json_: bool) -> None:  # Any: catalogue.governance.Governance
     value = found.body() | {"dataset": name}
 
     def people() -> None:

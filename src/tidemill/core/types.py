@@ -218,7 +218,7 @@ class DatasetVersion(View):
     known_time (column names, or None), parent (artifact id, or None), message, added (rows added by this version),
     first_known (ISO: when the first of the added rows became known, or None). Optional: branch (absent: "main"), step
     ("append", "replace", "update", "columns", "delete", "revert", "merge"), merged (id of the version merged in),
-    ordered (the digest depends on the order of the rows), layers (see `data.layers`) and with them base {rows, digest}.
+    ordered (the digest depends on the order of the rows), layers (versioning.layers) and with them base {rows, digest}.
     """
 
     @property

@@ -1,7 +1,7 @@
 """Datasets: named tables whose every version is an artifact, made by a recorded run.
 
-Versions lie on branches ("main" where none is named); `data.versions` finds them, `data.branches` merges branches,
-`data.diffs` compares versions. A small change is written to small tables over the base (`data.layers`).
+Versions lie on branches ("main" where none is named). In the folder versioning, `versions` finds them, `branches`
+merges branches, `diffs` compares versions; a small change is written to small tables over the base (`layers`).
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ class Rows:
         columns: Sequence[str] | None = None,
         prefix: str = "",
     ) -> Rows:
-        """Add columns of `other` as they were known at each row's event time (two clocks; see data.asof).
+        """Add columns of `other` as they were known at each row's event time (two clocks; see feature_store.asof).
 
         by: columns that must be equal; on: what `other` calls them (default: the same). within: how far back other's
         event time may lie. columns: all by default, but for `on`, the key and the clocks.

@@ -35,7 +35,7 @@ def who(
 ) -> list[Line]:
     """What was done, oldest first, one line a deed: at, actor, what, subject, kind, and how to find the record.
 
-    what: "read" (events "read" and "refused" of `data.access`; the inputs of runs), "changed" (the outputs of runs;
+    what: "read" (events "read" and "refused" of catalogue.access; the inputs of runs), "changed" (the outputs of runs;
     events), "promoted" (aliases, traffic, decisions of the loop), "erased"; all by default. subject: "dataset/flights",
     "model/departures@champion", a name alone, or a beginning ending in "*". since <= at < until, the real time.
     A line of an event has `seq` and its `body`, one of a run `run` and the artifact's `version`. A run reads and

@@ -238,7 +238,7 @@ class _Teller:
         return facets
 
     def _governed(self, dataset: str) -> Json:
-        """What people said about the dataset: the last event of "governance/<dataset>" (see data.governance)."""
+        """What people said about the dataset: the last event of "governance/<dataset>" (see catalogue.governance)."""
         if dataset not in self.governance:
             said = self.ws.graph.events(f"governance/{dataset}", kind="set", last=1)
             self.governance[dataset] = said[0].body if said else {}

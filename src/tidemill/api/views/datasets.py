@@ -1,6 +1,6 @@
 """Datasets: the list, one dataset, and what is known of it: profile, card, contract, what differs between versions.
 
-Rows and values are shown as the reader may see them (data.access): personal columns are masked for who has no role.
+Rows and values are shown as the reader may see them (catalogue.access): who has no role sees personal columns masked.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Governance: who answers for a dataset, what may be done with it, and which columns hold personal data.
 
 The facts of a dataset are the body of the last event of subject "governance/<dataset>", kind "set": each change writes
-all of them, so the log says who knew what when. Tags: "pii:<kind>" (see data.pii), "subject" (the column identifies the
-person that a row is about: what an erasure and a pseudonym go by), or any word of yours. `data.tagging` follows them.
+all of them, so the log says who knew what when. Tags: "pii:<kind>" (see catalogue.pii), "subject" (the column
+identifies the person that a row is about: what an erasure and a pseudonym go by), or any word of yours.
+`catalogue.tagging` follows them.
 """
 
 from __future__ import annotations
@@ -133,7 +134,7 @@ def reject(ws: Workspace, dataset: str, column: str, *tags: str) -> Governance:
 
 
 def suggest(ws: Workspace, version: DatasetVersion) -> list[Finding]:
-    """What rules find in that version (see data.pii) and nobody has confirmed or rejected: questions for a person.
+    """What rules find in that version (see catalogue.pii) and nobody has confirmed or rejected: questions for a person.
 
     Recorded as a run "data.find-pii" whose report keeps columns, kinds and shares; examples show only the shape.
     """

@@ -1,7 +1,7 @@
 """Feature views: which columns of which datasets an entity gets, defined once for training and for serving.
 
-A view is data: the join in time (data.features) and the look-up of one entity (data.online) both read it. This module
-loads no DataFrame library, so that a server can.
+A view is data: the join in time (feature_store.features) and the look-up of one entity (feature_store.online) both
+read it. This module loads no DataFrame library, so that a server can load it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ KIND = "feature-view"
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Columns of one dataset, taken from the row that was newest by what was known (see data.asof).
+    """Columns of one dataset, taken from the row that was newest by what was known (see feature_store.asof).
 
     by: the columns that name the entity, in the rows that ask. on: what the dataset calls them (default: the same).
     within: how far back the row's event may lie. prefix: before each column's name.

@@ -126,9 +126,7 @@ def read(text: str) -> Contract:
         try:
             return from_json(json.loads(text))
         except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise BadInput(
-                f"no contract: {error}; write JSON as `tidemill.data.quality.contract.to_json` gives it"
-            ) from error
+            raise BadInput(f"no contract: {error}; write JSON as `quality.contract.to_json` gives it") from error
     return rules(line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#"))
 
 

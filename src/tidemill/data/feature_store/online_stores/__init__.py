@@ -1,7 +1,7 @@
 """Where features wait to be looked up: SQLite (a file of the workspace), PostgreSQL or anything that speaks Redis.
 
 A store holds the entries of one view. An entry says: from `known` on, this is what a key's row is, until the key's next
-entry. Times are microseconds since 1970 UTC; keys are JSON texts (data.online makes them), values are bytes.
+entry. Times are microseconds since 1970 UTC; keys are JSON texts (feature_store.online makes them), values are bytes.
 
 Contract
     Threads and processes: a store object belongs to one thread; any number of them may read while one writes.
