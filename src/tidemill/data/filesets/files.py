@@ -60,9 +60,11 @@ def add_folder(
 ) -> DatasetVersion:
     """The folder's files as the dataset's next version; the newest one where nothing differs.
 
-    Files that were not written since they were last read are not read again (filesets.folders says when that is safe).
-    pattern, links: which files, see folders.walk. manifest: CSV, JSON lines or Parquet with a column `path`, joined on; it is no file of the dataset where it lies in the folder. unmatched: rows without a file (left out) and
-    files without a row (nulls) are recorded as an event, see `scanned`, or refused. progress: files done, files.
+    Files that were not written since they were last read are not read again (filesets.folders says when that is
+    safe). pattern, links: which files, see folders.walk. manifest: CSV, JSON lines or Parquet with a column `path`,
+    joined on; it is no file of the dataset where it lies in the folder. unmatched: rows without a file (left out)
+    and files without a row (nulls) are recorded as an event, see `scanned`, or refused. progress: files done,
+    files.
     Rows are held to the dataset's contract; told: called with what became of those that do not keep it.
     Permissions and times of files are not kept. Raises NotFound, EmptyInput, BadInput, or Conflict for a file that is
     written all the time.
