@@ -86,8 +86,8 @@ def test_after_a_yes_no_file_names_the_person_and_all_else_is_there(rides: Shell
         assert mill.predictions("lateness").height == 1
         assert len(mill.score(mill.model("lateness"), pl.DataFrame({"km": [3.0]}))) == 1
     assert rides("audit", "verify").code == 0
-    kinds = {line["kind"] for line in rides("audit", "who", "--what", "erased", "--json").json}
-    assert "data.erase" in kinds
+    erased = rides("audit", "who", "--what", "erased", "--subject", "dataset/rides", "--json").json
+    assert {line["kind"] for line in erased} == {"data.erase", "artifact.erased"}
     again = rides("dataset", "erase", "--subject", ADA, "--yes")
     assert (again.code, "nothing of this person was found" in again.out) == (0, True)
 

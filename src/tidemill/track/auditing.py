@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
-from tidemill.core.errors import BadInput, nearest
+from tidemill.core.errors import BadInput, NotFound, nearest
 from tidemill.core.ids import iso
 from tidemill.core.types import Artifact, Edge, Event, Query, Run
 from tidemill.core.workspace import Workspace
@@ -82,15 +82,10 @@ def _of_events(ws: Workspace, what: What | None) -> Iterator[Line]:
     for event in ws.graph.events("read/*" if what == "read" else None):
         deed = _deed(event)
         if deed is not None:
-            yield {
-                "at": iso(event.at),
-                "actor": event.actor,
-                "what": deed,
-                "subject": _subject(event.subject),
-                "kind": event.kind,
-                "seq": event.seq,
-                "body": dict(event.body),
-            }
+            line: Line = {"at": iso(event.at), "actor": event.actor, "what": deed, "subject": _subject(event.subject)}
+            if event.subject.startswith("artifact/"):
+                line |= _named(ws, event.subject.removeprefix("artifact/"))
+            yield {**line, "kind": event.kind, "seq": event.seq, "body": dict(event.body)}
 
 
 def _deed(event: Event) -> What | None:
@@ -107,6 +102,15 @@ def _deed(event: Event) -> What | None:
 def _subject(text: str) -> str:
     head, _, rest = text.partition("/")
     return f"dataset/{rest}" if head in OF_DATASETS else text
+
+
+def _named(ws: Workspace, artifact_id: str) -> Line:
+    """The subject and version of an artifact; nothing where the log has outlived it."""
+    try:
+        found = ws.graph.get(artifact_id)
+    except NotFound:
+        return {}
+    return {"subject": f"{found.kind}/{found.name}", "version": found.version} if isinstance(found, Artifact) else {}
 
 
 def _of_runs(ws: Workspace, what: What | None) -> Iterator[Line]:

@@ -19,6 +19,7 @@ from tidemill.data.catalogue.policies import Policy
 from tidemill.data.catalogue.tagging import tagged
 from tidemill.data.catalogue.upstream import upstream
 from tidemill.data.quality import contracts, profiles
+from tidemill.data.quality.contract import WRITTEN
 
 VERSIONS = 10
 REPORTS = 5
@@ -90,7 +91,11 @@ def _columns(ws: Workspace, version: DatasetVersion, tags: Facts, profile: Facts
     head = ["column", "type", "tags", "missing", "distinct"] if profile else ["column", "type", "tags"]
     rows = []
     for column, kind in datasets.scan(ws, version, verify=False).collect_schema().items():  # in the table's order
-        cells = [f"`{column}`", str(kind), ", ".join(tags.get(column, {}).get("tags", [])) or "–"]
+        cells = [
+            f"`{column}`",
+            WRITTEN.get(str(kind), str(kind)),
+            ", ".join(tags.get(column, {}).get("tags", [])) or "–",
+        ]
         if profile:
             facts = profile["columns"].get(column, {})
             missing, distinct = facts.get("missing_share"), facts.get("distinct")
