@@ -98,6 +98,14 @@ def test_clocks_without_a_zone_need_one_and_are_kept_in_utc(shell: Shell, tmp_pa
     assert (twice.code, "give times with their offset" in twice.err) == (2, True)
 
 
+def test_long_work_says_how_far_it_is_on_standard_error(trips: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tidemill.cli.show.TOLD_S", 0.0)
+    ran = trips("dataset", "import", "again", "trips.csv", "--key", "id", "--event-time", "at", "--json")
+    assert "importing again: rows: 3 of 3 (100 %)" in ran.err
+    assert ran.json["rows"] == 3
+    assert "exporting trips: rows: 3" in trips("dataset", "export", "trips", "out.csv").err
+
+
 BAD = [
     (["import", "new", "none.csv", "--key", "id"], 1, "no file none.csv"),
     (["import", "new", "trips.csv", "--key", "idd"], 2, "no column 'idd'"),

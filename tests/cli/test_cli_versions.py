@@ -117,6 +117,22 @@ def test_a_merge_shows_each_conflict_and_writes_nothing_until_they_are_settled(t
     assert sorted(rows, key=lambda row: row["k"]) == [{"k": 1, "x": 11}, {"k": 2, "x": 22}, {"k": 3, "x": 30}]
 
 
+def test_a_person_is_shown_the_first_of_many_changes_and_told_of_the_others(shell: Shell, tmp_path: Path) -> None:
+    for name, shift in (("old", 0), ("ours", 1), ("theirs", 2)):
+        lines = "".join(f"{k},{k + shift}\n" for k in range(120))
+        (tmp_path / f"{name}.csv").write_text("k,x\n" + lines)
+    shell("dataset", "add", "many", "old.csv", "--key", "k")
+    shell("dataset", "branch", "many", "spring")
+    shell("dataset", "update", "many", "ours.csv")
+    shell("dataset", "update", "many", "theirs.csv", "--branch", "spring")
+    shown = shell("dataset", "diff", "many", "1").out
+    assert ["changed", "120", "rows"] in [line.split() for line in shown.splitlines()]
+    assert "(the first 20 values; --json has 80 more)" in shown
+    merged = shell("dataset", "merge", "many", "spring")
+    assert "120 conflicts, 20 of them not shown (--json has all); nothing was merged" in merged.out
+    assert len(shell("dataset", "merge", "many", "spring", "--json").json["conflicts"]) == 120
+
+
 def test_branches_are_listed_with_their_heads(things: Shell, tmp_path: Path) -> None:
     things("dataset", "branch", "things", "spring", "--at", "1")
     update(things, tmp_path, "k,x\n1,11\n", "--branch", "spring")

@@ -7,6 +7,8 @@ import click
 from tidemill.cli.show import as_json, counted, project, show, table
 from tidemill.cli.versions import COLUMNS, row, show_version
 
+AT_MOST = 100  # conflicts that a person is shown
+
 
 @click.command()
 @click.argument("name")
@@ -107,8 +109,10 @@ def merge(
         columns = {"key": "row", "column": "column", "base": "base", "ours": into, "theirs": source}
 
         def people() -> None:
-            table([row | {"column": row["column"] or "(the whole row)"} for row in rows], columns, exact=True)
-            click.echo(f"{counted(len(rows), 'conflict')}; nothing was merged")
+            first = [row | {"column": row["column"] or "(the whole row)"} for row in rows[:AT_MOST]]
+            table(first, columns, exact=True)
+            more = f", {len(rows) - AT_MOST:,} of them not shown (--json has all)" if len(rows) > AT_MOST else ""
+            click.echo(f"{counted(len(rows), 'conflict')}{more}; nothing was merged")
 
         key = rows[0]["key"] if rows else "KEY"
         show({"conflicts": rows}, json_=json_, people=people,

@@ -10,6 +10,7 @@ import click
 from tidemill.cli.show import as_json, counted, facts, of_version, project, show, table, text
 from tidemill.core.types import DatasetVersion
 
+SHOWN = 20  # changed values that a person is shown
 COLUMNS = {
     "name": "dataset",
     "version": "version",
@@ -162,8 +163,9 @@ def _differences(found: Mapping[str, Any]) -> None:
         for column, value in each["columns"].items()
     ]
     if changed:
-        click.echo("\nchanged")
-        table(changed, {"key": found["key"], "column": "column", "old": "old", "new": "new"}, exact=True)
+        more = len(changed) - SHOWN
+        click.echo("\nchanged" + (f" (the first {SHOWN} values; --json has {more:,} more)" if more > 0 else ""))
+        table(changed[:SHOWN], {"key": found["key"], "column": "column", "old": "old", "new": "new"}, exact=True)
     for what in ("removed", "added"):
         if found[what]:
             shown = found[what][:10]
