@@ -24,7 +24,7 @@ from peers import Row, peer
 
 from tidemill.core.workspace import Workspace, open_workspace
 from tidemill.data import datasets
-from tidemill.data.feature_store import features, online
+from tidemill.data.feature_store import features, materializing, online
 from tidemill.data.feature_store.asof import Join, as_of_all
 
 LABELS, KEYS, DAYS, TABLES = 1_000_000, 5_000, 60, 3
@@ -110,7 +110,7 @@ def against_feast() -> list[Row]:
         began = time.process_time()
         joined = features.offline(ws, view, asked, time="at")
         offline = time.process_time() - began
-        online.materialize(ws, view)
+        materializing.materialize(ws, view)
         p50 = statistics.median(looked_up(ws))
         online.close()
         ws.close()

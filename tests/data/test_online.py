@@ -26,7 +26,7 @@ from tidemill.core.ids import new_id
 from tidemill.core.types import Query, Run
 from tidemill.core.workspace import Workspace, open_workspace
 from tidemill.data import datasets
-from tidemill.data.feature_store import features, online
+from tidemill.data.feature_store import features, materializing, online
 from tidemill.data.feature_store.features import View, source
 from tidemill.data.feature_store.online_stores import open_store
 from tidemill.data.feature_store.online_stores.redis import _Server, address_of
@@ -133,7 +133,7 @@ def temps(ws: Workspace, view: View, at: float, *places: str | None, store: str 
 
 def test_a_lookup_sees_what_was_known_at_that_moment(ws: Workspace, store: str | None) -> None:
     report(ws, "weather", (1, "EWR", 0, 0), (2, "EWR", 1, 5), (3, "JFK", 2, 2), (4, "EWR", 0.5, 2))
-    online.materialize(ws, weather(), store=store)
+    materializing.materialize(ws, weather(), store=store)
     assert temps(ws, weather(), 1, "EWR", "JFK", "LGA", None, store=store) == [1, None, None, None]
     assert temps(ws, weather(), 3, "JFK", "EWR", "EWR", store=store) == [3, 4, 4]
     assert temps(ws, weather(), 5, "EWR", store=store) == [2]
@@ -141,10 +141,10 @@ def test_a_lookup_sees_what_was_known_at_that_moment(ws: Workspace, store: str |
 
 def test_only_what_came_since_is_written(ws: Workspace, store: str | None) -> None:
     report(ws, "weather", (1, "EWR", 0, 0), (2, "JFK", 0, 0))
-    first = online.materialize(ws, weather(), store=store)
+    first = materializing.materialize(ws, weather(), store=store)
     report(ws, "weather", (3, "JFK", 1, 1))
-    second = online.materialize(ws, weather(), store=store)
-    third = online.materialize(ws, weather(), store=store)
+    second = materializing.materialize(ws, weather(), store=store)
+    third = materializing.materialize(ws, weather(), store=store)
     assert (first.written, first.anew) == (2, True)
     assert (second.written, second.anew) == (2, False)  # the entry before is written again with the new one
     assert (third.written, third.anew) == (0, False)
@@ -153,24 +153,24 @@ def test_only_what_came_since_is_written(ws: Workspace, store: str | None) -> No
 
 def test_a_row_that_comes_late_takes_its_place_between_others(ws: Workspace, store: str | None) -> None:
     report(ws, "weather", (1, "EWR", 0, 0), (2, "EWR", 2, 6), (3, "EWR", 9, 9))
-    online.materialize(ws, weather(), store=store)
+    materializing.materialize(ws, weather(), store=store)
     report(ws, "weather", (4, "EWR", 3, 5))  # newer than 2 and known before it: 2 is never found again
-    assert online.materialize(ws, weather(), store=store).anew is False
+    assert materializing.materialize(ws, weather(), store=store).anew is False
     assert [temps(ws, weather(), at, "EWR", store=store)[0] for at in (4, 5, 7, 9)] == [1, 4, 4, 3]
 
 
 def test_a_store_is_built_anew_when_rows_were_replaced(ws: Workspace, store: str | None) -> None:
     report(ws, "weather", (1, "EWR", 0, 0), (2, "JFK", 0, 0))
-    online.materialize(ws, weather(), store=store)
+    materializing.materialize(ws, weather(), store=store)
     other = pl.DataFrame({"id": [1], "place": ["EWR"], "temp": [50.0], "at": [hour(0)], "known": [hour(0)]})
     datasets.add(ws, "weather", other, key="id", mode="replace", **CLOCKS)
-    assert online.materialize(ws, weather(), store=store).anew is True
+    assert materializing.materialize(ws, weather(), store=store).anew is True
     assert temps(ws, weather(), 1, "EWR", "JFK", store=store) == [50, None]
 
 
 def test_forgotten_entities_are_gone_and_the_others_stay(ws: Workspace, store: str | None) -> None:
     report(ws, "weather", (1, "EWR", 0, 0), (2, "JFK", 0, 0), (3, "EWR", 1, 1))
-    online.materialize(ws, weather(), store=store)
+    materializing.materialize(ws, weather(), store=store)
     assert online.forget(ws, {"place": ["EWR", "nobody"]}, store=store) == 2
     assert temps(ws, weather(), 2, "EWR", "JFK", store=store) == [None, 2]
 
@@ -179,18 +179,18 @@ def test_what_a_forgotten_row_had_superseded_is_back_after_the_next_materializat
     ws: Workspace, store: str | None
 ) -> None:
     report(ws, "weather", (1, "EWR", 0, 3), (2, "EWR", 1, 1))  # 1 is known when 2 is newer already: it is not kept
-    online.materialize(ws, weather(), store=store)
+    materializing.materialize(ws, weather(), store=store)
     assert online.forget(ws, {}, rows={"weather": [2]}, store=store) == 1
     assert temps(ws, weather(), 4, "EWR", store=store) == [None]
     datasets.delete(ws, "weather", [2])
-    assert online.materialize(ws, weather(), store=store).anew is True
+    assert materializing.materialize(ws, weather(), store=store).anew is True
     assert temps(ws, weather(), 4, "EWR", store=store) == [1]
 
 
 def test_a_short_history_answers_for_its_time_and_refuses_earlier_moments(ws: Workspace, store: str | None) -> None:
     report(ws, "weather", *((n, "EWR", n, n) for n in range(10)), (10, "JFK", 0, 0))
     view = weather(within=timedelta(hours=5))
-    whole = online.materialize(ws, view, until=hour(20), history=timedelta(hours=14), store=store)
+    whole = materializing.materialize(ws, view, until=hour(20), history=timedelta(hours=14), store=store)
     assert whole.written == 11
     assert temps(ws, view, 6.5, "EWR", store=store) == [6]
     with pytest.raises(BadInput, match=r"answers for times from 2013-01-01T06:00:00.000000Z on, not for .*T05:00"):
@@ -206,9 +206,9 @@ def test_until_leaves_out_what_becomes_known_later_and_the_next_time_brings_it(
     ws: Workspace, store: str | None
 ) -> None:
     report(ws, "weather", (1, "EWR", 0, 0), (2, "EWR", 1, 4))
-    assert online.materialize(ws, weather(), until=hour(3), store=store).until == hour(3)
+    assert materializing.materialize(ws, weather(), until=hour(3), store=store).until == hour(3)
     assert temps(ws, weather(), 5, "EWR", store=store) == [1]
-    second = online.materialize(ws, weather(), until=hour(4), store=store)
+    second = materializing.materialize(ws, weather(), until=hour(4), store=store)
     assert second.anew is False
     assert temps(ws, weather(), 5, "EWR", store=store) == [2]
 
@@ -217,8 +217,8 @@ def test_two_views_in_one_store_do_not_touch_each_other(ws: Workspace, store: st
     report(ws, "weather", (1, "EWR", 0, 0))
     report(ws, "queue", (7, "EWR", 0, 0))
     for name in ("weather", "queue"):
-        online.materialize(ws, weather(name), store=store)
-    online.materialize(ws, weather("weather"), store=store)
+        materializing.materialize(ws, weather(name), store=store)
+    materializing.materialize(ws, weather("weather"), store=store)
     assert temps(ws, weather("weather"), 1, "EWR", store=store) == [1]
     assert temps(ws, weather("queue"), 1, "EWR", store=store) == [7]
 
@@ -229,10 +229,10 @@ def test_what_another_workspace_wrote_under_the_name_is_built_anew(
     place = store or str(tmp_path / "shared")
     other = open_workspace(tmp_path / "b.mill")
     report(other, "weather", (7, "EWR", 0, 0), (8, "JFK", 0, 0))
-    online.materialize(other, weather(), store=place)
+    materializing.materialize(other, weather(), store=place)
     other.close()
     report(ws, "weather", (1, "EWR", 0, 0))
-    assert online.materialize(ws, weather(), store=place).anew is True
+    assert materializing.materialize(ws, weather(), store=place).anew is True
     assert temps(ws, weather(), 1, "EWR", "JFK", store=place) == [1, None]
 
 
@@ -254,7 +254,7 @@ def test_values_of_every_type_come_back_as_the_join_gives_them(ws: Workspace, st
     frame = pl.DataFrame({"id": ["a", "b"], "k": [1, 2], "at": [hour(0)] * 2, **VALUES})
     datasets.add(ws, "all", frame, key="id", event_time="at")
     view = View("all", (source("all", by="k", columns=list(VALUES)),))
-    online.materialize(ws, view, store=store)
+    materializing.materialize(ws, view, store=store)
     left = pl.DataFrame({"k": [1, 2, 3], "t": [hour(1)] * 3})
     joined = features.offline(ws, view, left, time="t").drop("k", "t").to_dicts()
     assert online.lookup(ws, view, [{"k": 1}, {"k": 2}, {"k": 3}], at=hour(1), store=store) == joined
@@ -265,7 +265,7 @@ def test_a_value_that_is_no_number_stays_one(ws: Workspace, store: str | None) -
     frame = pl.DataFrame({"id": [1], "k": [1], "x": [float("nan")], "at": [hour(0)]})
     datasets.add(ws, "nan", frame, key="id", event_time="at")
     view = View("nan", (source("nan", by="k", columns=["x"]),))
-    online.materialize(ws, view, store=store)
+    materializing.materialize(ws, view, store=store)
     (found,) = online.lookup(ws, view, [{"k": 1}], at=hour(1), store=store)
     assert math.isnan(found["x"])
 
@@ -274,7 +274,7 @@ def test_keys_of_two_columns_are_not_mixed_up(ws: Workspace) -> None:
     frame = pl.DataFrame({"id": [1, 2], "a": ['x","y', "x"], "b": ["z", 'y","z'], "n": [1, 2], "at": [hour(0)] * 2})
     datasets.add(ws, "pairs", frame, key="id", event_time="at")
     view = View("pairs", (source("pairs", by=["a", "b"], columns=["n"]),))
-    online.materialize(ws, view)
+    materializing.materialize(ws, view)
     found = online.lookup(ws, view, [{"a": 'x","y', "b": "z"}, {"a": "x", "b": 'y","z'}, {"a": "x", "b": None}])
     assert found == [{"n": 1}, {"n": 2}, {"n": None}]
 
@@ -317,8 +317,8 @@ def test_a_lookup_is_the_join_in_time_for_every_key_and_moment(
                 report(shared, name, *((n, *row) for n, row in zip(ids, rounds[turn], strict=True)))
                 count += len(rounds[turn])
         until = hour(sorted(stops)[turn]) if turn < len(stops) else None
-        online.materialize(shared, view, until=until)
-    online.materialize(shared, view)
+        materializing.materialize(shared, view, until=until)
+    materializing.materialize(shared, view)
     asked = [(place, at + part) for place in ("EWR", "JFK", "LGA", None) for at in range(8) for part in (0, 0.5)]
     left = pl.DataFrame(
         [(place, hour(at)) for place, at in asked],
@@ -345,28 +345,28 @@ def test_asking_for_what_is_not_there_makes_no_file(ws: Workspace) -> None:
 
 def test_a_store_that_is_another_file_by_now_is_read_anew(ws: Workspace) -> None:
     report(ws, "weather", (1, "EWR", 0, 0))
-    online.materialize(ws, weather())
+    materializing.materialize(ws, weather())
     assert temps(ws, weather(), 1, "EWR") == [1]
     for path in (ws.root / "online").iterdir():
         path.rename(path.with_name(f"old {path.name}"))
     report(ws, "weather", (2, "EWR", 1, 1))
-    online.materialize(ws, weather())
+    materializing.materialize(ws, weather())
     assert temps(ws, weather(), 1, "EWR") == [2]
 
 
 def test_a_view_defined_anew_must_be_materialized_again(ws: Workspace) -> None:
     report(ws, "weather", (1, "EWR", 0, 0))
-    online.materialize(ws, weather())
+    materializing.materialize(ws, weather())
     changed = weather(within=timedelta(hours=1))
     with pytest.raises(BadInput, match="was materialized with another definition; materialize it again"):
         online.lookup(ws, changed, [{"place": "EWR"}])
-    assert online.materialize(ws, changed).anew is True
+    assert materializing.materialize(ws, changed).anew is True
     assert temps(ws, changed, 2, "EWR") == [None]
 
 
 def test_an_entity_without_its_key_or_with_another_type_is_refused(ws: Workspace) -> None:
     report(ws, "weather", (1, "EWR", 0, 0))
-    online.materialize(ws, weather())
+    materializing.materialize(ws, weather())
     with pytest.raises(
         UnknownColumn, match=r"entity {'origin': 'EWR'} has no 'place'; features of 'weather' are found"
     ):
@@ -377,7 +377,7 @@ def test_an_entity_without_its_key_or_with_another_type_is_refused(ws: Workspace
 
 def test_a_time_without_a_zone_is_refused(ws: Workspace) -> None:
     report(ws, "weather", (1, "EWR", 0, 0))
-    online.materialize(ws, weather())
+    materializing.materialize(ws, weather())
     with pytest.raises(BadInput, match="has no zone"):
         online.lookup(ws, weather(), [{"place": "EWR"}], at=datetime(2013, 1, 1))
 
@@ -388,11 +388,11 @@ def test_a_column_that_no_store_holds_is_refused(ws: Workspace) -> None:
     with pytest.raises(
         WrongType, match=r"column 's' of dataset 'odd' is Struct.*, which no online store holds; cast it"
     ):
-        online.materialize(ws, View("odd", (source("odd", by="id", columns=["s"]),)))
+        materializing.materialize(ws, View("odd", (source("odd", by="id", columns=["s"]),)))
     with pytest.raises(
         WrongType, match=r"column 'k' of dataset 'odd' is Float64; an online key is text, a whole number"
     ):
-        online.materialize(ws, View("odd", (source("odd", by="k", columns=["id"]),)))
+        materializing.materialize(ws, View("odd", (source("odd", by="k", columns=["id"]),)))
 
 
 def test_an_unknown_kind_of_store_names_those_there_are(ws: Workspace) -> None:
@@ -415,7 +415,7 @@ def test_an_address_has_its_parts() -> None:
 
 def test_a_materialization_is_a_recorded_run_of_the_versions_it_read(ws: Workspace) -> None:
     report(ws, "weather", (1, "EWR", 0, 0))
-    made = online.materialize(ws, weather())
+    made = materializing.materialize(ws, weather())
     run = ws.graph.get(made.artifact.run_id or "")
     assert isinstance(run, Run)
     assert (run.kind, run.status, run.metrics) == ("data.materialize", "done", {"entries": 1.0})
@@ -426,14 +426,14 @@ def test_a_materialization_is_a_recorded_run_of_the_versions_it_read(ws: Workspa
 
 def test_under_a_clock_only_what_was_known_is_brought(ws: Workspace) -> None:
     report(ws, "weather", (1, "EWR", 0, 0), (2, "EWR", 1, 4))
-    made = online.materialize(ws.at(hour(3)), weather())
+    made = materializing.materialize(ws.at(hour(3)), weather())
     assert (made.until, made.written) == (hour(3), 1)
     assert online.lookup(ws.at(hour(3)), weather(), [{"place": "EWR"}]) == [{"temp": 1.0}]
 
 
 def test_a_lookup_loads_no_dataframe_library(ws: Workspace) -> None:
     report(ws, "weather", (1, "EWR", 0, 0))
-    online.materialize(ws, weather())
+    materializing.materialize(ws, weather())
     program = (
         "import sys\nfrom tidemill.core.workspace import open_workspace\nfrom tidemill.data import online\n"
         f"ws = open_workspace({str(ws.root)!r})\nfound = online.lookup(ws, 'view weather', [{{'place': 'EWR'}}])\n"
@@ -445,7 +445,7 @@ def test_a_lookup_loads_no_dataframe_library(ws: Workspace) -> None:
 
 def test_after_forgetting_no_byte_of_the_entity_is_in_any_file(ws: Workspace) -> None:
     report(ws, "people", *((n, f"person-{n}-{n * 7919}", 0, 0) for n in range(200)))
-    online.materialize(ws, weather("people"))
+    materializing.materialize(ws, weather("people"))
     folder = ws.root / "online"
     name = b"person-17-134623"
     assert any(name in path.read_bytes() for path in folder.iterdir())
@@ -456,7 +456,7 @@ def test_after_forgetting_no_byte_of_the_entity_is_in_any_file(ws: Workspace) ->
 
 def test_a_materialization_that_is_killed_leaves_the_store_as_it_was_and_can_be_done_again(ws: Workspace) -> None:
     report(ws, "weather", (1, "EWR", 0, 0))
-    online.materialize(ws, weather())
+    materializing.materialize(ws, weather())
     report(ws, "weather", *((n, "EWR", 1, 1) for n in range(2, 3000)), (3000, "EWR", 2, 2))
     program = (
         "import os\nfrom tidemill.core.workspace import open_workspace\nfrom tidemill.data import online\n"
@@ -467,17 +467,17 @@ def test_a_materialization_that_is_killed_leaves_the_store_as_it_was_and_can_be_
         "def write(self, state, changes, **more):\n"
         "    whole(self, state, changes, clear=more['clear'], pruning=Last())\n"
         "sqlite.SqliteOnline.write = write\n"
-        f"online.materialize(open_workspace({str(ws.root)!r}), 'view weather')\n"
+        f"materializing.materialize(open_workspace({str(ws.root)!r}), 'view weather')\n"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -9
     assert temps(ws, weather(), 3, "EWR") == [1]
-    assert online.materialize(ws, weather()).anew is False
+    assert materializing.materialize(ws, weather()).anew is False
     assert temps(ws, weather(), 3, "EWR") == [3000]
 
 
 def test_the_state_is_json_with_its_format_in_it(ws: Workspace) -> None:
     report(ws, "weather", (1, "EWR", 0, 0))
-    made = online.materialize(ws, weather())
+    made = materializing.materialize(ws, weather())
     body = json.loads(ws.store.get(made.artifact.digest))
     assert (body["format"], body["stale"], body["horizon"]) == (1, False, None)
     assert body["held"][0]["dataset"] == "weather"

@@ -20,7 +20,7 @@ from tidemill.core.recording import recorded
 from tidemill.core.types import DatasetVersion
 from tidemill.core.workspace import Workspace
 from tidemill.data import datasets
-from tidemill.data.feature_store import features, online, views
+from tidemill.data.feature_store import features, materializing, views
 from tidemill.data.filesets import files
 from tidemill.data.quality import profiles, quarantine
 from tidemill.improve.registering import register_fitted
@@ -140,7 +140,7 @@ def _online(ws: Workspace) -> None:
     for name, source in (("pages", by_mail), ("spending", by_id)):
         view = views.View(name, (source,))
         features.define(ws, view)
-        online.materialize(ws, view)
+        materializing.materialize(ws, view)
 
 
 def _files(ws: Workspace, root: Path) -> None:

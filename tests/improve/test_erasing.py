@@ -20,7 +20,7 @@ from tidemill.core.types import Artifact, Query, Run
 from tidemill.core.workspace import Workspace
 from tidemill.data import datasets
 from tidemill.data.catalogue import policies
-from tidemill.data.feature_store import online
+from tidemill.data.feature_store import materializing, online
 from tidemill.data.filesets import files
 from tidemill.data.quality import contract, contracts, profiles, quarantine
 from tidemill.improve.erasure import erasing
@@ -183,7 +183,7 @@ def test_online_stores_forget_the_person_and_can_be_filled_again(ws: Workspace) 
     assert [each["page"] for each in online.lookup(ws, "pages", asked, at=at)] == [None, "/b"]
     ids = [{"id": KEY}, {"id": "cust-0008"}]
     found = online.lookup(ws, "spending", ids, at=at)
-    online.materialize(ws, "spending")
+    materializing.materialize(ws, "spending")
     assert online.lookup(ws, "spending", ids, at=at) == found
     assert found[0] == {"town": None, "spend": None}
     assert found[1]["town"] == "Bath"

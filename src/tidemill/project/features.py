@@ -74,9 +74,9 @@ class Features:
         store: str | None = None,
     ) -> Materialized:
         """Bring the online store up to the newest versions; only what came since the last time is added."""
-        from tidemill.data.feature_store import online
+        from tidemill.data.feature_store import materializing
 
-        return online.materialize(self.ws, view, until=until, history=history, store=store)
+        return materializing.materialize(self.ws, view, until=until, history=history, store=store)
 
     def lookup(
         self,

@@ -40,10 +40,21 @@ class Added:
     frame: pl.DataFrame
 
 
-def materialized(
-    ws: Workspace, view: View | str, *, until: datetime | None, history: timedelta | None, store: str | None
+def materialize(
+    ws: Workspace,
+    view: View | str,
+    *,
+    until: datetime | None = None,
+    history: timedelta | None = None,
+    store: str | None = None,
 ) -> Materialized:
-    """See online.materialize."""
+    """Bring the online store up to the newest versions of the view's datasets, as a recorded run.
+
+    Only rows that came since the last time are added (late ones in their place), as long as the datasets were only
+    appended to; otherwise the store is built anew. until: leave out rows that become known later; default: the
+    workspace's clock, or none. history: keep only what is needed to answer for moments from `until` (or now) - history
+    on. store: a file, postgresql:// or redis://; default: a SQLite file in the workspace.
+    """
     view = features.get(ws, view) if isinstance(view, str) else view
     defined = _defined(ws, view)
     last = until or ws.clock

@@ -1,6 +1,6 @@
 """Features for serving: one entity's vector, the same one that the join in time gives for the same moment.
 
-`materialize` brings what a view's datasets hold into an online store (a SQLite file of the workspace by default);
+`materializing` brings what a view's datasets hold into an online store (a SQLite file of the workspace by default);
 `lookup` answers from there, without reading a dataset and without loading a DataFrame library. A store keeps, of each
 key, every row that is found at some moment; with `history` only those that are found in the last so much time.
 """
@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -92,26 +92,6 @@ class Online:
     def close(self) -> None:
         """Let go of connections."""
         self._store.close()
-
-
-def materialize(
-    ws: Workspace,
-    view: View | str,
-    *,
-    until: datetime | None = None,
-    history: timedelta | None = None,
-    store: str | None = None,
-) -> Materialized:
-    """Bring the online store up to the newest versions of the view's datasets, as a recorded run.
-
-    Only rows that came since the last time are added (late ones in their place), as long as the datasets were only
-    appended to; otherwise the store is built anew. until: leave out rows that become known later; default: the
-    workspace's clock, or none. history: keep only what is needed to answer for moments from `until` (or now) - history
-    on. store: a file, postgresql:// or redis://; default: a SQLite file in the workspace.
-    """
-    from tidemill.data.feature_store.materializing import materialized
-
-    return materialized(ws, view, until=until, history=history, store=store)
 
 
 def lookup(
