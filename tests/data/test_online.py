@@ -435,7 +435,8 @@ def test_a_lookup_loads_no_dataframe_library(ws: Workspace) -> None:
     report(ws, "weather", (1, "EWR", 0, 0))
     materializing.materialize(ws, weather())
     program = (
-        "import sys\nfrom tidemill.core.workspace import open_workspace\nfrom tidemill.data import online\n"
+        "import sys\nfrom tidemill.core.workspace import open_workspace\n"
+        "from tidemill.data.feature_store import online\n"
         f"ws = open_workspace({str(ws.root)!r})\nfound = online.lookup(ws, 'view weather', [{{'place': 'EWR'}}])\n"
         "ws.close()\nprint(found, sorted({'polars', 'numpy', 'deltalake', 'pandas'} & set(sys.modules)))"
     )
@@ -459,7 +460,8 @@ def test_a_materialization_that_is_killed_leaves_the_store_as_it_was_and_can_be_
     materializing.materialize(ws, weather())
     report(ws, "weather", *((n, "EWR", 1, 1) for n in range(2, 3000)), (3000, "EWR", 2, 2))
     program = (
-        "import os\nfrom tidemill.core.workspace import open_workspace\nfrom tidemill.data import online\n"
+        "import os\nfrom tidemill.core.workspace import open_workspace\n"
+        "from tidemill.data.feature_store import materializing\n"
         "from tidemill.data.feature_store.online_stores import sqlite\n"
         # going over what to prune, after the entries and before the state, ends the process
         "class Last(tuple):\n    def __iter__(self): os.kill(os.getpid(), 9)\n"

@@ -74,8 +74,10 @@ def demo(workspace: Path) -> subprocess.Popen[str]:
 
 
 def figures(text: str) -> dict:
+    """What must be the same in each run; latency is the machine's own."""
     found = json.loads(text)
-    return {name: found[name] for name in ("months", "mean", "decisions", "alerts")}
+    alerts = [alert for alert in found["alerts"] if alert["what"] != "latency"]
+    return {**{name: found[name] for name in ("months", "mean", "decisions")}, "alerts": alerts}
 
 
 @pytest.mark.slow

@@ -16,8 +16,7 @@ from typing import IO, Any
 
 import polars as pl
 
-from tidemill.core.delta.table_files import FULL
-from tidemill.core.errors import BadInput, Conflict, MissingExtra, NoRoom, require_columns
+from tidemill.core.errors import BadInput, Conflict, NoRoom, require_columns
 from tidemill.core.ids import new_id
 from tidemill.core.recording import recorded
 from tidemill.core.tables import Tables
@@ -25,7 +24,7 @@ from tidemill.core.types import DatasetVersion
 from tidemill.core.workspace import Workspace
 from tidemill.data import datasets
 from tidemill.data.transfer.sources import s3, sql
-from tidemill.data.transfer.spool import spool
+from tidemill.data.transfer.spool import spool, writable
 
 FORMATS = (".csv", ".jsonl", ".ndjson", ".parquet", ".arrow", ".feather")
 BATCH_ROWS = 1 << 16
@@ -66,7 +65,7 @@ def export(
     params = {"target": shown, "format": kind, "columns": list(columns or ()), "masked": sorted(masked or ())}
     with recorded(ws, "data.export", version.name, inputs=[("rows", version)], params=params) as run:
         count = _Counted(found, version.rows if ws.clock is None and rows is None else None, progress, spool(ws))
-        with _readable(shown):
+        with writable(shown):
             size = _write(kind, place, table, count)
         run.result({"rows": count.done, **({} if size is None else {"size_bytes": size})})
     return {"target": shown, "format": kind, "rows": count.done, "size_bytes": size}
@@ -242,19 +241,4 @@ def _draft(target: Path) -> Iterator[Path]:
                 shutil.rmtree(draft)
             else:
                 draft.unlink(missing_ok=True)
-        raise
-
-
-@contextmanager
-def _readable(shown: str) -> Iterator[None]:
-    """A full disk, or a place that cannot be written, as NoRoom."""
-    from polars.exceptions import PolarsError
-
-    try:
-        yield
-    except (NoRoom, MissingExtra):
-        raise
-    except (OSError, PolarsError) as error:
-        if any(text in str(error) for text in FULL):
-            raise NoRoom(f"cannot write to {shown} ({error}); free space or choose another place") from error
         raise

@@ -8,8 +8,14 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from polars.exceptions import PolarsError
+
+from tidemill.core.delta.table_files import FULL
+from tidemill.core.errors import MissingExtra, NoRoom
 from tidemill.core.workspace import Workspace
 
 FOLDER = "spool"
@@ -29,3 +35,16 @@ def spool(ws: Workspace, *, older_than_s: float = OLD_S) -> Path:
         except FileNotFoundError:  # its import ended since
             continue
     return place
+
+
+@contextmanager
+def writable(shown: str) -> Iterator[None]:
+    """A full disk, or a place that cannot be written, as NoRoom."""
+    try:
+        yield
+    except (NoRoom, MissingExtra):
+        raise
+    except (OSError, PolarsError) as error:
+        if any(text in str(error) for text in FULL):
+            raise NoRoom(f"cannot write to {shown} ({error}); free space or choose another place") from error
+        raise

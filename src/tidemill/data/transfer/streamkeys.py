@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from tidemill.data.transfer.spool import writable
+
 SEED = 0x71DE
 Words = np.ndarray[Any, np.dtype[np.uint64]]
 
@@ -29,8 +31,9 @@ class Keys:
         self._folder.cleanup()
 
     def add(self, column: pl.Series) -> None:
-        """The keys of one more batch, in which none repeats."""
-        column.to_frame().write_ipc(self._part(self._parts), compression="lz4")
+        """The keys of one more batch, in which none repeats. Raises NoRoom."""
+        with writable(self._folder.name):
+            column.to_frame().write_ipc(self._part(self._parts), compression="lz4")
         self._words.append(_words(column))
         self._parts += 1
 

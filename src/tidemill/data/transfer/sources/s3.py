@@ -16,6 +16,7 @@ from typing import Any
 from tidemill.core.errors import BadInput, MissingExtra, NotFound
 from tidemill.data.transfer.sources import delta, folder
 from tidemill.data.transfer.sources.source import Asked, Source
+from tidemill.data.transfer.spool import writable
 
 
 def opens(url: str) -> bool:
@@ -35,7 +36,8 @@ def open_(url: str, asked: Asked) -> Source:
     try:
         for name in names:
             if folder.named(name):
-                _download(bucket, name, _below(Path(kept.name), name))
+                with writable(kept.name):
+                    _download(bucket, name, _below(Path(kept.name), name))
         opened = folder.open_(kept.name, asked)
     except NotFound as error:
         kept.cleanup()

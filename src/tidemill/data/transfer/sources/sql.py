@@ -22,6 +22,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlch
 
 from tidemill.core.errors import BadInput, MissingExtra, WrongType, require_columns
 from tidemill.data.transfer.sources.source import BATCH_ROWS, Asked, Source, unified
+from tidemill.data.transfer.spool import writable
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)?")
 OTHERS = ("s3", "file", "http", "https", "memory", "gs", "az")
@@ -41,7 +42,8 @@ def open_(url: str, asked: Asked) -> Source:
         raise BadInput(f"{shown} is a database; say which rows: query='SELECT ...', or the name of a table")
     kept = tempfile.TemporaryDirectory(prefix="tidemill-", dir=asked.spool)
     try:
-        parts, schema, rows = _kept(engine, asked, Path(kept.name))
+        with writable(kept.name):
+            parts, schema, rows = _kept(engine, asked, Path(kept.name))
     except BaseException as error:
         kept.cleanup()
         if isinstance(error, DBAPIError):
