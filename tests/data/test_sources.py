@@ -337,6 +337,7 @@ def test_a_query_is_streamed_and_its_types_hold_all_values(tmp_path: Path, monke
 
 
 def test_a_database_that_cannot_answer_says_why(tmp_path: Path) -> None:
+    (tmp_path / "a.db").touch()
     url = f"sqlite:///{tmp_path}/a.db"
     cases: list[tuple[str, str | None, type[Exception], str]] = [
         (url, None, BadInput, "is a database; say which rows: query='SELECT ...', or the name of a table"),
@@ -352,10 +353,17 @@ def test_a_database_that_cannot_answer_says_why(tmp_path: Path) -> None:
             open_source(address, query=query)
 
 
+def test_a_sqlite_file_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match=r"no file .*gone\.db"):
+        open_source(f"sqlite:///{tmp_path}/gone.db", query="SELECT 1")
+    assert not (tmp_path / "gone.db").exists()
+
+
 def test_no_secret_of_an_address_is_told(tmp_path: Path) -> None:
     with pytest.raises(BadInput) as caught:
         open_source("postgresql://mill:hunter2@127.0.0.1:1/none?password=hunter3", query="SELECT 1")
     assert "hunter" not in str(caught.value)
+    (tmp_path / "a.db").touch()
     with open_source(f"sqlite:///{tmp_path}/a.db?timeout=3", query="SELECT 1 AS one") as source:
         assert source.describe() == f"sqlite:///{tmp_path}/a.db: SELECT 1 AS one"
 

@@ -20,7 +20,7 @@ import polars as pl
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
-from tidemill.core.errors import BadInput, MissingExtra, WrongType, require_columns
+from tidemill.core.errors import BadInput, MissingExtra, NotFound, WrongType, require_columns
 from tidemill.data.transfer.sources.source import BATCH_ROWS, Asked, Source, unified
 from tidemill.data.transfer.spool import writable
 
@@ -35,11 +35,14 @@ def opens(url: str) -> bool:
 
 
 def open_(url: str, asked: Asked) -> Source:
-    """Run the query. BadInput for one that the database refuses, MissingExtra for a driver that is not installed."""
+    """Run the query. NotFound for a SQLite file that is not there, BadInput for a query that the database refuses,
+    MissingExtra for a driver that is not installed."""
     address, engine = connected(url)
     shown = address.set(query={}).render_as_string(hide_password=True)
     if not asked.query:
         raise BadInput(f"{shown} is a database; say which rows: query='SELECT ...', or the name of a table")
+    if address.drivername.startswith("sqlite") and address.database and not Path(address.database).exists():
+        raise NotFound(f"no file {address.database}; opening it would make an empty database")
     kept = tempfile.TemporaryDirectory(prefix="tidemill-", dir=asked.spool)
     try:
         with writable(kept.name):
