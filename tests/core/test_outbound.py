@@ -70,6 +70,12 @@ def test_a_body_arrives_under_the_name_that_was_asked_for(server: ThreadingHTTPS
         "http://169.254.169.254/latest/meta-data",
         "http://[::1]/",
         "http://[::ffff:10.0.0.1]/",
+        "http://[::127.0.0.1]/",
+        "http://[64:ff9b::10.0.0.1]/",
+        "http://[64:ff9b:1::1]/",
+        "http://[2002:7f00:1::]/",
+        "http://[fec0::1]/",
+        "http://192.0.0.8/",
         "http://[fd00::1]/",
         "http://0.0.0.0/",
         "http://2130706433/",
@@ -178,6 +184,18 @@ def test_other_schemes_passwords_and_unknown_names_are_named() -> None:
         Outbound("http://ada:secret@x.example/")
     with pytest.raises(NotFound, match=r"'nowhere\.invalid' of http://nowhere\.invalid/ has no address"):
         Outbound("http://nowhere.invalid/")
+
+
+@pytest.mark.parametrize("url", ["http://h:99999/", "http://h:x/", "http://[::1/"])
+def test_an_address_that_is_none_is_told(url: str) -> None:
+    with pytest.raises(BadInput, match="is none to send to"):
+        Outbound(url)
+
+
+@pytest.mark.parametrize("host", ["a..b", "a" * 70])
+def test_a_name_that_can_have_no_address_is_told(host: str) -> None:
+    with pytest.raises(NotFound, match="has no address"):
+        Outbound(f"http://{host}/")
 
 
 def test_what_messages_show_holds_no_secret() -> None:

@@ -20,6 +20,15 @@ if TYPE_CHECKING:
 
 TIMEOUT_S = 10.0
 SCHEMES = {"http": 80, "https": 443}
+# What the interpreter counts as public though it leads inside: IPv4's protocol assignments (RFC 6890), site-local
+# addresses (RFC 3879), the local prefix for translation to IPv4 (RFC 8215).
+INSIDE = tuple(map(ipaddress.ip_network, ("192.0.0.0/24", "fec0::/10", "64:ff9b:1::/48")))
+# IPv6 networks whose addresses carry one of IPv4, and how far its bits are from the end: compatible and mapped ones
+# (RFC 4291), translated (RFC 6052), 6to4 (RFC 3056).
+CARRIERS = tuple(
+    (ipaddress.IPv6Network(net), bits)
+    for net, bits in (("::/96", 0), ("::ffff:0:0/96", 0), ("64:ff9b::/96", 0), ("2002::/16", 80))
+)
 
 
 class Outbound:
@@ -36,13 +45,17 @@ class Outbound:
         import httpx
 
         self.url = url
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+            port = parts.port or SCHEMES.get(parts.scheme, 0)
+        except ValueError as error:
+            said = f"the address is none to send to ({error}); give one such as https://collector.example/api"
+            raise BadInput(said) from error
         if parts.scheme not in SCHEMES or not parts.hostname:
             raise BadInput(f"{shown(url)} is no address to send to; give one such as https://collector.example/api")
         if parts.username or parts.password:
             raise BadInput(f"{shown(url)} holds a name or password; give them as headers= instead")
         self._host = parts.hostname
-        port = parts.port or SCHEMES[parts.scheme]
         address = _judged(self._host, port, private=private, url=url)
         literal = f"[{address}]" if ":" in address else address
         query = f"?{parts.query}" if parts.query else ""
@@ -100,7 +113,7 @@ def shown(url: str) -> str:
 def _judged(host: str, port: int, *, private: bool, url: str) -> str:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # a label of a name may be too long or empty
         raise NotFound(f"{host!r} of {shown(url)} has no address ({error}); check the name") from error
     addresses = list(dict.fromkeys(str(each[4][0]).partition("%")[0] for each in found))
     inside = [address for address in addresses if not _public(address)]
@@ -114,5 +127,7 @@ def _judged(host: str, port: int, *, private: bool, url: str) -> str:
 
 def _public(address: str) -> bool:
     known = ipaddress.ip_address(address)
-    mapped = known.ipv4_mapped if isinstance(known, ipaddress.IPv6Address) else None
-    return (mapped or known).is_global and not (mapped or known).is_multicast
+    if isinstance(known, ipaddress.IPv6Address):
+        carried = next((int(known) >> bits & 0xFFFFFFFF for net, bits in CARRIERS if known in net), None)
+        known = known if carried is None else ipaddress.IPv4Address(carried)
+    return known.is_global and not known.is_multicast and not any(known in each for each in INSIDE)
