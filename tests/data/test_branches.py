@@ -150,6 +150,16 @@ def test_a_branch_that_main_did_not_leave_behind_is_taken_as_it_is(ws: Workspace
     assert merge(ws, "cells", "main", into="try").digest == made.digest
 
 
+@pytest.mark.parametrize("key", ["b", "o", "t", "side"])
+def test_a_key_may_have_any_name(ws: Workspace, key: str) -> None:
+    datasets.add(ws, "cells", pl.DataFrame({key: [1, 2, 3], "x": [1.0, 2.0, 3.0]}), key=key)
+    branch(ws, "cells", "other")
+    datasets.update(ws, "cells", pl.DataFrame({key: [1], "x": [9.0]}), branch="other")
+    datasets.update(ws, "cells", pl.DataFrame({key: [2], "x": [8.0]}))
+    merged = datasets.scan(ws, merge(ws, "cells", "other")).collect().sort(key)
+    assert merged.to_dict(as_series=False) == {key: [1, 2, 3], "x": [9.0, 8.0, 3.0]}
+
+
 def test_a_second_merge_begins_where_the_first_one_ended(ws: Workspace) -> None:
     begin(ws)
     say(ws, "try", id=[1], label=["blue"])

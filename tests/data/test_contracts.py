@@ -23,8 +23,9 @@ from tidemill.core.types import Query
 from tidemill.core.workspace import Workspace, open_workspace
 from tidemill.data import datasets
 from tidemill.data.quality import contract as data
-from tidemill.data.quality import contracts
+from tidemill.data.quality import contracts, keeping
 from tidemill.data.quality.contracts import Contract, Freshness
+from tidemill.data.versioning import branches
 
 TEMP = Contract(checks=(between("temp", -30, 120), not_null("temp")))
 
@@ -525,3 +526,25 @@ def test_a_suggested_contract_is_kept_by_its_version(ws: Workspace) -> None:
     }
     contracts.set_contract(ws, "flights", found)
     assert contracts.evaluate(ws, version).failed == []
+
+
+def test_a_change_that_breaks_the_contract_is_refused_whole(ws: Workspace) -> None:
+    rows = pl.DataFrame({"id": [1, 2, 3], "age": [30, 40, 50]})
+    datasets.add(ws, "people", rows, key="id")
+    contracts.set_contract(ws, "people", data.rules(["age between 0 130"]))
+    wrong = pl.DataFrame({"id": [1, 2], "age": [31, 999]})
+    with pytest.raises(
+        BadInput, match=r"1 rows of dataset 'people' would break its contract: age: between \[0, 130\] \(1 rows\)"
+    ):
+        keeping.update(ws, "people", wrong)
+    assert datasets.get(ws, "people").version == 1
+    branches.branch(ws, "people", "trial")
+    datasets.update(ws, "people", wrong, branch="trial")  # a program may, past the contract
+    keeping.update(ws, "people", pl.DataFrame({"id": [3], "age": [51]}))
+    with pytest.raises(BadInput, match="such as 2"):
+        keeping.merge(ws, "people", "trial")
+    assert datasets.scan(ws, datasets.get(ws, "people")).collect().sort("id")["age"].to_list() == [30, 40, 51]
+    datasets.update(ws, "people", pl.DataFrame({"id": [2], "age": [42]}), branch="trial")
+    keeping.merge(ws, "people", "trial")
+    keeping.add_column(ws, "people", pl.DataFrame({"id": [1], "city": ["Brest"]}))
+    assert datasets.scan(ws, datasets.get(ws, "people")).collect().sort("id")["age"].to_list() == [31, 42, 51]

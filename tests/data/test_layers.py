@@ -395,6 +395,18 @@ def test_rows_that_come_in_between_move_the_others_and_store_places_only(ws: Wor
 # ------------------------------------------------------------------------------------------------------------- verified
 
 
+def test_a_row_that_comes_back_to_an_ordered_dataset_stands_at_its_end(ws: Workspace) -> None:
+    frame = pl.DataFrame({"id": range(20), "x": [float(each) for each in range(20)]})
+    rest, back = frame.filter(pl.col("id") != 5), frame.filter(pl.col("id") == 5)
+    datasets.add(ws, "steps", frame, key="id", ordered=True)
+    datasets.add(ws, "steps", rest, key="id", mode="replace")
+    more = pl.DataFrame({"id": [30], "x": [1.0]})
+    version = datasets.add(ws, "steps", pl.concat([back, more]), key="id")
+    expected = pl.concat([rest, back, more])
+    assert datasets.scan(ws, version).collect().equals(expected)
+    assert version.digest == as_text(rows_digest(layers.placed(expected)))
+
+
 def test_a_tampered_layer_is_corrupt(ws: Workspace) -> None:
     datasets.add(ws, "flights", flights(), key="id")
     second = datasets.update(ws, "flights", pl.DataFrame({"id": [3], "late": [-1.0]}))

@@ -32,7 +32,7 @@ from tidemill.data.versioning.versions import (
     tags,
     untag,
 )
-from tidemill.data.versioning.writing import Step, begin, next_number, plain, record, required, writing
+from tidemill.data.versioning.writing import Judge, Step, begin, next_number, plain, record, required, writing
 
 __all__ = [
     "KIND",
@@ -123,13 +123,21 @@ def add(
 
 
 def update(
-    ws: Workspace, name: str, frame: pl.DataFrame, *, message: str = "", source: str = "", branch: str = MAIN
+    ws: Workspace,
+    name: str,
+    frame: pl.DataFrame,
+    *,
+    message: str = "",
+    source: str = "",
+    branch: str = MAIN,
+    judge: Judge | None = None,
 ) -> DatasetVersion:
     """Give existing rows new values: the frame has the key and the columns to change, a row each.
 
-    Stores the changed values only. A change holds at every time, as a replacement does. Values that are all there
-    already give the version that is there. Raises EmptyInput, UnknownColumn, WrongType, and BadInput for keys that are
-    not there (naming them), missing or repeated.
+    Stores the changed values only. judge: sees the rows as they will be, and raises to stop it. A change holds at
+    every time, as a replacement does. Values that are all there already give the version that is there. Raises
+    EmptyInput, UnknownColumn, WrongType, and BadInput for keys that are not there (naming them), missing or
+    repeated.
     """
     where = f"the new values for dataset {name!r}"
     with writing(ws, name):
@@ -142,11 +150,18 @@ def update(
         shapes.check(frame, before.key, [each for each in times if each is not None], where)
         kinds = {column: have[column] for column in frame.columns}
         change = Change(changed=fitted(frame, kinds, table=f"dataset {name!r}", where=where))
-        return _changed(ws, before, change, step="update", where=where, message=message, source=source, branch=branch)
+        return _changed(ws, before, change, "update", where, message=message, source=source, branch=branch, judge=judge)
 
 
 def add_column(
-    ws: Workspace, name: str, frame: pl.DataFrame, *, message: str = "", source: str = "", branch: str = MAIN
+    ws: Workspace,
+    name: str,
+    frame: pl.DataFrame,
+    *,
+    message: str = "",
+    source: str = "",
+    branch: str = MAIN,
+    judge: Judge | None = None,
 ) -> DatasetVersion:
     """Add columns: the frame has the key and the new columns; rows that it does not name get nulls.
 
@@ -166,7 +181,9 @@ def add_column(
         made = fitted(frame.select(before.key), {before.key: have[before.key]}, table=f"dataset {name!r}", where=where)
         made = made.hstack(storable(frame.drop(before.key), where=where))
         change = Change(changed=made)
-        return _changed(ws, before, change, step="columns", where=where, message=message, source=source, branch=branch)
+        return _changed(
+            ws, before, change, "columns", where, message=message, source=source, branch=branch, judge=judge
+        )
 
 
 def delete(
@@ -189,7 +206,7 @@ def delete(
         removed = shapes.keys_of(gone, before.key, kind, where)
         if not len(removed):
             raise EmptyInput(f"no keys to take out of dataset {name!r}; give at least one")
-        return _changed(ws, before, Change(removed=removed), step="delete", where=where, message=message, branch=branch)
+        return _changed(ws, before, Change(removed=removed), "delete", where, message=message, branch=branch)
 
 
 def revert(ws: Workspace, name: str, ref: Ref, *, message: str = "", branch: str = MAIN) -> DatasetVersion:
@@ -255,12 +272,13 @@ def _changed(
     ws: Workspace,
     before: DatasetVersion,
     change: Change,
-    *,
     step: Step,
     where: str,
+    *,
     message: str,
     branch: str,
     source: str = "",
+    judge: Judge | None = None,
 ) -> DatasetVersion:
     """The version after a change to rows that are there; the version itself where nothing differs."""
     held = layers.content(before)
@@ -268,6 +286,8 @@ def _changed(
     old = layers.touched(ws.tables, held, change, where=where)
     if layers.changes_nothing(held, change, old):
         return before
+    if judge is not None:
+        judge(layers.rows_after(ws.tables, held, change))
     with recorded(ws, f"data.{step}", before.name, inputs=[("parent", before)], params=params) as run:
         made = layers.applied(ws.tables, held, change, old, number=next_number(ws, before.name))
         removed = 0 if change.removed is None else len(change.removed)

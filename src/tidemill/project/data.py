@@ -127,15 +127,15 @@ class Data:
 
     def update(self, name: str, frame: pl.DataFrame, *, message: str = "", branch: str = "main") -> DatasetVersion:
         """Give existing rows new values: the key and the columns to change."""
-        from tidemill.data import datasets
+        from tidemill.data.quality import keeping
 
-        return datasets.update(self.ws, name, frame, message=message, branch=branch)
+        return keeping.update(self.ws, name, frame, message=message, branch=branch)
 
     def add_column(self, name: str, frame: pl.DataFrame, *, message: str = "", branch: str = "main") -> DatasetVersion:
         """Add columns: the key and the new columns; nulls for rows that are not named."""
-        from tidemill.data import datasets
+        from tidemill.data.quality import keeping
 
-        return datasets.add_column(self.ws, name, frame, message=message, branch=branch)
+        return keeping.add_column(self.ws, name, frame, message=message, branch=branch)
 
     def delete(self, name: str, keys: Iterable[Any], *, message: str = "", branch: str = "main") -> DatasetVersion:
         """Leave rows out from the next version on; `governance.erase` takes a person out of all versions.
@@ -216,9 +216,9 @@ class Data:
         message: str = "",
     ) -> DatasetVersion:
         """Bring what a branch changed into another, row by row; conflicts raise MergeConflict unless resolved."""
-        from tidemill.data.versioning import branches
+        from tidemill.data.quality import keeping
 
-        return branches.merge(self.ws, name, source, into=into, resolve=resolve, message=message)
+        return keeping.merge(self.ws, name, source, into=into, resolve=resolve, message=message)
 
 
 def _warn(quarantined: Any) -> None:

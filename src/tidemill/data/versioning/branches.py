@@ -32,6 +32,7 @@ from tidemill.data.versioning.versions import (
     resolve,
     tags,
 )
+from tidemill.data.versioning.writing import Judge
 
 Side = Literal["ours", "theirs"]
 REMOVED, CHANGED = "removed", "changed"
@@ -96,10 +97,12 @@ def merge(
     into: str = MAIN,
     resolve: Mapping[Any, Side] | None = None,  # Any: a value of the key column, or its text
     message: str = "",
+    judge: Judge | None = None,
 ) -> DatasetVersion:
     """Bring what `source` (a branch, or any version) changed into a branch: its next version, with both as inputs.
 
     Rows are merged by key, from the newest common ancestor. resolve: for a row with conflicts, whose values to take.
+    judge: sees the rows that a merge of two changed sides makes, and raises to stop it.
     The head is returned where nothing is to be merged. Raises MergeConflict with every conflict that `resolve` does not
     settle, and BadInput where the schemas cannot be brought together; nothing is written then.
     """
@@ -120,7 +123,7 @@ def merge(
         if common.id == ours.id:
             steps: list[Change] = []
         else:
-            steps = _merged(ws, common, ours, theirs, settled)
+            steps = _merged(ws, common, ours, theirs, settled, judge)
         inputs = [("ours", ours), ("theirs", theirs), ("base", common)]
         with recorded(ws, "data.merge", name, inputs=inputs, params=params) as run:
             made = layers.content(theirs if common.id == ours.id else ours)
@@ -157,7 +160,12 @@ def _label(ref: Ref, version: DatasetVersion) -> str:
 
 
 def _merged(
-    ws: Workspace, common: DatasetVersion, ours: DatasetVersion, theirs: DatasetVersion, settled: Mapping[str, Side]
+    ws: Workspace,
+    common: DatasetVersion,
+    ours: DatasetVersion,
+    theirs: DatasetVersion,
+    settled: Mapping[str, Side],
+    judge: Judge | None,
 ) -> list[Change]:
     """What to change in ours, one after another, so that it has what theirs changed."""
     base, mine, other = (layers.content(each) for each in (common, ours, theirs))
@@ -177,6 +185,8 @@ def _merged(
             f"{told}{more}. Nothing was merged; say whose values each row takes: resolve={{key: 'ours'}} or 'theirs'",
             conflicts,
         )
+    if judge is not None:
+        judge(target)
     return _steps(ws, mine, kinds[1], sides[1], target)
 
 
@@ -189,15 +199,19 @@ def three_way(
     Two rows added under one key are in conflict in each column in which they differ.
     """
     columns = [name for name in ours.columns if name != key]
-    marked = [
-        each.select(key, *(pl.col(name).alias(f"{mark}:{name}") for name in columns), pl.lit(True).alias(mark))
+    marked = [  # the key is renamed: it may have the name of a mark
+        each.select(
+            pl.col(key).alias("key"),
+            *(pl.col(name).alias(f"{mark}:{name}") for name in columns),
+            pl.lit(True).alias(mark),
+        )
         for mark, each in zip("bot", (base, ours, theirs), strict=True)
     ]
-    keys = pl.concat([each.select(key) for each in marked]).unique().sort(key)
+    keys = pl.concat([each.select("key") for each in marked]).unique().sort("key")
     for each in marked:
-        keys = keys.join(each, on=key, how="left", maintain_order="left")
+        keys = keys.join(each, on="key", how="left", maintain_order="left")
     side = pl.Series(
-        "side", [settled.get(_text(each)) for each in keys[key]] if settled else [None] * keys.height, pl.String
+        "side", [settled.get(_text(each)) for each in keys["key"]] if settled else [None] * keys.height, pl.String
     )
     rows = keys.with_columns(side, *(pl.col(mark).fill_null(False) for mark in "bot"))
     b, o, t, they_win = pl.col("b"), pl.col("o"), pl.col("t"), (pl.col("side") == "theirs").fill_null(False)
@@ -219,16 +233,18 @@ def three_way(
     there = (
         pl.when(removed_by_them).then(~they_win).when(removed_by_us).then(they_win).otherwise((o & t) | (~b & (o | t)))
     )
-    target = rows.filter(there).select(key, *values)
+    target = rows.filter(there).select(pl.col("key").alias(key), *values)
     open_rows = rows.filter(pl.col("side").is_null())
     conflicts = [
-        RowConflict(diffs.plain(row[key]), name, *(diffs.plain(row[f"{mark}:{name}"]) for mark in "bot"))
+        RowConflict(diffs.plain(row["key"]), name, *(diffs.plain(row[f"{mark}:{name}"]) for mark in "bot"))
         for name, both in at_odds.items()
         for row in open_rows.filter(both).iter_rows(named=True)
     ]
     for expression, words in ((removed_by_them, (CHANGED, REMOVED)), (removed_by_us, (REMOVED, CHANGED))):
-        conflicts += [RowConflict(diffs.plain(each), None, None, *words) for each in open_rows.filter(expression)[key]]
-    places = {_text(each): place for place, each in enumerate(open_rows[key])} if conflicts else {}
+        conflicts += [
+            RowConflict(diffs.plain(each), None, None, *words) for each in open_rows.filter(expression)["key"]
+        ]
+    places = {_text(each): place for place, each in enumerate(open_rows["key"])} if conflicts else {}
     return target, sorted(conflicts, key=lambda each: (places[str(each.key)], each.column or ""))
 
 

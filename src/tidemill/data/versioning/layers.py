@@ -218,7 +218,8 @@ def applied(tables: Tables, held: Content, change: Change, old: pl.DataFrame | N
         added = None if change.added is None else _continued(tables, held, change.added)
         made = _counted(held, change, old, added)
     if change.added is not None and change.added.height:
-        made = _extended(tables, held, made, change.added, number)
+        added = change.added if change.places is not None else _continued(tables, held, change.added)
+        made = _extended(tables, held, made, added, number)
     if change.changed is not None and change.changed.height:
         made = _laid(tables, made, "over", change.changed, number)
     if change.removed is not None and len(change.removed):
@@ -329,6 +330,17 @@ def _after(tables: Tables, held: Content, change: Change, *, verify: bool = True
     return laid_over(whole.lazy(), [_dated(change.places, 0).lazy()], key=held.key).collect()
 
 
+def rows_after(tables: Tables, held: Content, change: Change) -> pl.DataFrame:
+    """The rows that a change gives new values, whole and as they will be."""
+    assert change.changed is not None
+    laid = laid_over(
+        scan(tables, held, verify=False).join(change.changed.lazy().select(held.key), on=held.key, how="semi"),
+        [_dated(change.changed, 0).lazy()],
+        key=held.key,
+    )
+    return laid.collect()
+
+
 def _without(rows: pl.DataFrame, removed: pl.Series | None, key: str) -> pl.DataFrame:
     if removed is None or not len(removed):
         return rows
@@ -364,7 +376,10 @@ def _split(tables: Tables, held: Content, added: pl.DataFrame) -> tuple[pl.DataF
 
 
 def _extended(tables: Tables, held: Content, made: Content, added: pl.DataFrame, number: int) -> Content:
-    """With the new rows: those of keys that were removed from the base over it, all others in it."""
+    """With the new rows: those of keys that were removed from the base over it, all others in it.
+
+    added: with their places, where the dataset is ordered and no layer of places follows.
+    """
     fresh, revived = _split(tables, held, added)
     if revived.height:
         made = _laid(tables, made, "over", revived, number)
@@ -375,10 +390,11 @@ def _extended(tables: Tables, held: Content, made: Content, added: pl.DataFrame,
 def _appended(tables: Tables, held: Content, made: Content, fresh: pl.DataFrame, number: int) -> Content:
     """New rows: the base's columns to the base, columns that layers added to their layers."""
     in_base = [name for name in tables.schema(held.base) if name != ORDER]
-    more = [name for name in fresh.columns if name not in in_base]
-    made = replace(
-        made, base=written(tables, held.base.table, _continued(tables, held, fresh.select(in_base)), held.base)
-    )
+    more = [name for name in fresh.columns if name not in in_base and name != ORDER]
+    rows = fresh.select(name for name in fresh.columns if name not in more)
+    if ORDER not in rows.columns:
+        rows = _continued(tables, held, rows)
+    made = replace(made, base=written(tables, held.base.table, rows, held.base))
     for layer in made.layers:
         columns = [name for name in layer.columns if name in more]
         if columns and len(columns) == len(layer.columns):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal
+
+import polars as pl
 
 from tidemill.core.errors import BadInput, NotFound, nearest
 from tidemill.core.locks import exclusive
@@ -15,6 +17,8 @@ from tidemill.data.versioning import layers
 from tidemill.data.versioning.layers import Content
 from tidemill.data.versioning.versions import KIND, MAIN, branch_starts, get, head, newest
 
+# Sees rows as a write would leave them, and raises to stop it.
+Judge = Callable[[pl.DataFrame], None]
 Step = Literal["append", "replace", "update", "columns", "delete", "revert", "merge"]
 
 
