@@ -155,6 +155,7 @@ def test_what_fails_the_contract_waits_in_quarantine_with_its_reason(browser: ht
     assert found["rules"] == ["guest unique", "age between 0 130"]
     row = dict(zip(found["columns"], found["rows"][0], strict=True))
     assert (found["quarantined"], row["guest"], row["age"]) == (1, "g4", 444)
+    assert found["columns"][:3] == ["guest", "__reasons", "age"]  # seen on a telephone without scrolling
     assert "age between 0 130" in browser.get("/datasets/guests/contract").text
 
 
@@ -209,6 +210,12 @@ def test_the_cookie_is_hidden_from_scripts_and_holds_no_token(stranger: httpx.Cl
     assert "HttpOnly" in cookie
     assert "samesite=lax" in cookie.lower()
     assert token not in cookie
+
+
+def test_a_form_of_too_many_fields_is_refused(stranger: httpx.Client) -> None:
+    answer = stranger.post("/login", data={f"field{place}": "x" for place in range(21)})
+    assert answer.status_code == 422
+    assert "more than 20 fields" in answer.text
 
 
 def test_a_wrong_token_opens_nothing(stranger: httpx.Client) -> None:

@@ -13,11 +13,12 @@ from tidemill.api import views
 from tidemill.api.auth import LOOPBACK, Keyring, may_read, may_write, open_to_all
 from tidemill.api.routes import Reading, readings
 from tidemill.api.views.shaping import Shown
-from tidemill.core.errors import NotFound
+from tidemill.core.errors import BadInput, NotFound
 from tidemill.project import Project
 from tidemill.web.pages import PICTURES, Pages
 
 KEPT_S = 30 * 24 * 3600
+MOST_FIELDS = 20
 
 
 def create(project: Project, token: str, *, hosts: Iterable[str] = LOOPBACK) -> FastAPI:
@@ -127,9 +128,12 @@ def _error(pages: Pages) -> api.ShowError:
 
 
 async def _form(request: Request) -> Mapping[str, str]:
-    """The fields of a form, the last value of each."""
+    """The fields of a form, the last value of each; BadInput for more than any form of ours has."""
     body = (await request.body()).decode("utf-8", "replace")
-    return {name: values[-1] for name, values in parse_qs(body, max_num_fields=20).items()}
+    try:
+        return {name: values[-1] for name, values in parse_qs(body, max_num_fields=MOST_FIELDS).items()}
+    except ValueError as error:
+        raise BadInput(f"a form of more than {MOST_FIELDS} fields is not taken; send only those of the page") from error
 
 
 def _local(path: str | None) -> str | None:
