@@ -12,6 +12,7 @@ from tidemill.api import app as api
 from tidemill.api import views
 from tidemill.api.routes import readings
 from tidemill.core.types import Alert
+from tidemill.data.catalogue import access
 from tidemill.watch import alerts
 from tidemill.web import app as web
 
@@ -111,6 +112,33 @@ def test_a_prediction_shows_what_was_asked_and_what_proved_true(mill, client, pr
     assert found["truth"]["value"] == row["late"]
     assert found["model"]["label"] == "model/trips@1"
     assert found["training_rows"]["rows"] > 0
+
+
+def test_what_came_from_personal_columns_is_masked_wherever_an_answer_is_shown(mill, client, prediction_id):
+    paths = (f"{V1}/predictions/{prediction_id}", f"{V1}/trace/{prediction_id}", f"{V1}/models/trips/1")
+    plain = client.get(paths[0]).json()
+    key, borough = plain["row_key"], plain["features"]["borough"]
+    mill.governance.tag("trips", "trip", "subject")
+    mill.governance.tag("trips", "borough", "pii:address")
+    try:
+        found = client.get(paths[0]).json()
+        assert found["row_key"].startswith("p_")
+        assert found["features"] == plain["features"] | {"trip": found["row_key"], "borough": "***"}
+        assert found["truth"] == plain["truth"]
+        for path in paths:
+            text = client.get(path).text
+            assert f'"{key}"' not in text
+            assert "Bronx" not in text
+            assert "Queens" not in text
+        told = mill.prediction(prediction_id)
+        assert (told["row"], told["features"]["borough"]) == (found["row_key"], "***")
+        access.grant(mill.ws, mill.ws.settings.who, "pii@trips")
+        assert client.get(paths[0]).json() == plain
+        assert borough in client.get(paths[2]).json()["card"]
+        access.revoke(mill.ws, mill.ws.settings.who, "pii@trips")
+    finally:
+        mill.governance.untag("trips", "trip", "subject")
+        mill.governance.untag("trips", "borough", "pii:address")
 
 
 def test_the_trace_of_a_prediction_reaches_the_import(client, prediction_id):

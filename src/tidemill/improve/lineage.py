@@ -12,6 +12,7 @@ from tidemill.core.errors import NotFound
 from tidemill.core.types import Artifact, Query, Run, Trail
 from tidemill.core.workspace import Workspace
 from tidemill.data import datasets
+from tidemill.data.catalogue import shown
 from tidemill.train.rowids import holds_row
 from tidemill.watch import log, truth
 
@@ -19,7 +20,10 @@ Json = dict[str, Any]  # Any: JSON values
 
 
 def prediction_trace(ws: Workspace, prediction_id: str) -> Json:
-    """All behind one answer, as a tree: deployment, model, runs, datasets, row ids, labels, code."""
+    """All behind one answer, as a tree: deployment, model, runs, datasets, row ids, labels, code.
+
+    What came from personal columns is masked for who may not see them.
+    """
     found = log.find(ws, prediction_id)
     (deployed,) = ws.graph.find(
         Query("artifact", kind="deployment", name=found.deployment, version=found.revision, limit=1)
@@ -28,6 +32,7 @@ def prediction_trace(ws: Workspace, prediction_id: str) -> Json:
     model = ws.graph.get(found.model_id)
     assert isinstance(model, Artifact)
     known = truth.truths(ws, found.deployment).filter(pl.col("ref").is_in([found.id, found.row_key]))
+    found = shown.prediction(ws, found)
     return {
         "prediction": found.id,
         "row": found.row_key,

@@ -56,6 +56,9 @@ class Project:
 
     ws: Workspace
 
+    def __repr__(self) -> str:  # what a notebook shows: not the workspace's connections
+        return f"<Project {self.ws.url}>"
+
     # ------------------------------------------------------------------------------------------------ time and closing
 
     @property
@@ -244,10 +247,12 @@ class Project:
         return registry.models(self.ws, name)
 
     def card(self, model: ModelVersion) -> str:
-        """The model card, Markdown."""
+        """The model card, Markdown; values of personal columns are masked for who may not see them."""
+        from tidemill.data.catalogue import shown
         from tidemill.serve import packages
 
-        return packages.card(self.ws, model.package)
+        card = packages.card(self.ws, model.package)
+        return shown.model(self.ws, model.id, card=card, slices=())[0]
 
     def find_model(self, name: str, version: int | str | None = None) -> ModelVersion | None:
         """The same, or None where there is none."""

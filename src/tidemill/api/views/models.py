@@ -29,8 +29,9 @@ def model(project: Project, name: str, version: str) -> Shown:
     """One model version. version: a number, or an alias such as "champion". Raises NotFound naming what there is.
 
     test: scores on the test rows beside those of the constant prior; slices; calibration. signature: "verified", or
-    why it is not.
+    why it is not. Values of personal columns are masked for who may not see them.
     """
+    from tidemill.data.catalogue import shown
     from tidemill.serve import packages, registry
 
     ws = project.ws
@@ -43,6 +44,7 @@ def model(project: Project, name: str, version: str) -> Shown:
     except TidemillError as error:
         card, signature = "", str(error)
     aliases = registry.aliases(ws, name)
+    card, slices = shown.model(ws, found.id, card=card, slices=report.get("slices", []))
     return {
         **_line(found, aliases),
         "estimator": meta.get("estimator"),
@@ -60,7 +62,7 @@ def model(project: Project, name: str, version: str) -> Shown:
             "metrics": numbers(report.get("metrics", found.metrics)),
             "baseline": numbers(report.get("baseline", {})),
         },
-        "slices": plain(report.get("slices", [])),
+        "slices": plain(slices),
         "calibration": plain(report.get("calibration", [])),
         "made_of": _made_of(ws, found),
         "fit_run": meta.get("run"),

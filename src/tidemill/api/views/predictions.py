@@ -12,8 +12,9 @@ from tidemill.project import Project
 def prediction(project: Project, prediction_id: str) -> Shown:
     """The answer of that id with its model, its deployment's revision and its truth, if that is known.
 
-    Raises NotFound.
+    What came from personal columns is masked for who may not see them. Raises NotFound.
     """
+    from tidemill.data.catalogue import shown
     from tidemill.watch import log
 
     ws = project.ws
@@ -21,6 +22,8 @@ def prediction(project: Project, prediction_id: str) -> Shown:
     model = find_artifact(ws, found.model_id)
     revision = revision_of(ws, found)
     rows = None if model is None else find_artifact(ws, str(model.meta.get("rows", "")))
+    truth = _truth(ws, found)
+    found = shown.prediction(ws, found)
     return {
         "id": found.id,
         "deployment": found.deployment,
@@ -36,7 +39,7 @@ def prediction(project: Project, prediction_id: str) -> Shown:
         "model": None if model is None else artifact_line(model),
         "deployed": None if revision is None else artifact_line(revision),
         "training_rows": None if rows is None else {**artifact_line(rows), "rows": rows.meta.get("rows")},
-        "truth": _truth(ws, found),
+        "truth": truth,
     }
 
 

@@ -80,6 +80,7 @@ def _href(artifact: Artifact) -> str:
 
 def _root(project: Project, node_id: str) -> tuple[Run | Artifact | Prediction, Run | Artifact]:
     """What was asked for, and the node of the graph where its trail starts."""
+    from tidemill.data.catalogue import shown
     from tidemill.watch import log
 
     try:
@@ -95,7 +96,7 @@ def _root(project: Project, node_id: str) -> tuple[Run | Artifact | Prediction, 
                 f"prediction {node_id} was answered by revision {answered.revision} of {answered.deployment!r}, which "
                 "is not recorded; run `tidemill audit verify`"
             ) from error
-        return answered, revision
+        return shown.prediction(project.ws, answered), revision
     return found, found
 
 

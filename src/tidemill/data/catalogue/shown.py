@@ -1,19 +1,24 @@
-"""What a person is shown of data beside its rows: differences, profiles, conflicts and quarantined rows.
+"""What a person is shown of data beside its rows: differences, profiles, conflicts, quarantined rows, answers.
 
 As in `access.scan`, personal columns are masked for who has no role to see them, and the look is in the audit log.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
 
+from tidemill.core.errors import NotFound
 from tidemill.core.ids import iso
-from tidemill.core.types import DatasetVersion
+from tidemill.core.types import Artifact, DatasetVersion, Prediction
 from tidemill.core.workspace import Workspace
 from tidemill.data.catalogue import access, governance
+from tidemill.data.catalogue.tagging import tagged
+from tidemill.data.catalogue.upstream import upstream
 from tidemill.data.quality import contracts, profiles
 from tidemill.data.versioning import diffs, layers, versions
 from tidemill.data.versioning.branches import RowConflict
@@ -79,6 +84,67 @@ def conflicts(ws: Workspace, name: str, found: Iterable[RowConflict]) -> list[di
         shown.append(each.json() | sides | {"key": key})
     _note(ws, version, hidden, "merge")
     return shown
+
+
+def prediction(ws: Workspace, found: Prediction) -> Prediction:
+    """An answer with the row key and the features masked that the settings' actor may not see; no event is recorded."""
+    rows = _artifact(ws, found.model_id)
+    rows = None if rows is None else _artifact(ws, str(rows.meta.get("rows", "")))
+    keys = {} if rows is None else columns_of(ws, rows.id)
+    tags = {tag for each in keys.values() for tag in each}
+    features = access.mask_values(ws, found.features, columns_of(ws, found.model_id))
+    row_key = access.mask_values(ws, {"": found.row_key}, {"": tags})[""] if tags else found.row_key
+    return replace(found, features=features, row_key=row_key)
+
+
+def model(
+    ws: Workspace, model_id: str, *, card: str, slices: Iterable[Mapping[str, Any]]
+) -> tuple[str, list[dict[str, Any]]]:
+    """A model's card and slices without values of columns that the settings' actor may not see.
+
+    Values stand in the names of features ("town=Hull") and in slices.
+    """
+    hidden = columns_of(ws, model_id)
+    for column in sorted(hidden, key=len, reverse=True):
+        name = re.escape(column)
+        if "=" in column:
+            card = card.replace(f"`{column}`", f"`{column.partition('=')[0]}={access.MASK}`")
+        # one expression a place where a card says a slice's value: what is before it stays
+        for place in (rf"(?m)^(\| {name} \| ).*?(?= \| \d)", rf"(?m)^(- Weakest slice by AUC: {name} = ).*(?= \()"):
+            card = re.sub(place, lambda said: said[1] + access.MASK, card)
+    shown = [{**each, "value": access.MASK} if each.get("column") in hidden else dict(each) for each in slices]
+    return card, shown
+
+
+def columns_of(ws: Workspace, artifact_id: str) -> _Hidden:
+    """The columns of an artifact, and of the datasets that it came from, which the settings' actor may not see."""
+    artifact = _artifact(ws, artifact_id)
+    if artifact is None:
+        return {}
+    came_from = upstream(ws, artifact)
+    seen = {
+        f"{name}.{column}"
+        for name in came_from.datasets
+        if access.sees_personal(ws, ws.settings.who, name)
+        for column in governance.tags(ws, name)
+    }
+    sources = (
+        [each for each in came_from.artifacts.values() if each.kind == "dataset"] if artifact.kind != "rows" else []
+    )
+    hidden: _Hidden = {}
+    for each in [*sources, artifact]:
+        for column, said in tagged(ws, each).items():
+            if governance.is_personal(said["tags"]) and not seen.issuperset(said["from"]):
+                hidden[column] = sorted({*hidden.get(column, ()), *said["tags"]})
+    return hidden
+
+
+def _artifact(ws: Workspace, artifact_id: str) -> Artifact | None:
+    try:
+        found = ws.graph.get(artifact_id)
+    except NotFound:
+        return None
+    return found if isinstance(found, Artifact) else None
 
 
 def _hidden(ws: Workspace, version: DatasetVersion, also: Mapping[str, list[str]] | None = None) -> _Hidden:
