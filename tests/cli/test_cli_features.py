@@ -35,6 +35,23 @@ def test_a_look_up_gives_what_the_join_in_time_gives(weather: Shell, tmp_path: P
     assert pl.read_parquet(tmp_path / "o.parquet")["w_temp"].to_list() == [4.5, None]
 
 
+def test_personal_features_are_masked_for_who_may_not_see_them(weather: Shell, tmp_path: Path) -> None:
+    (tmp_path / "asked.csv").write_text("station,at\n7,2026-01-01T07:00:00Z\n")
+    asked = ["--at", "2026-01-01T07:00:00Z", "--json"]
+    weather("features", "materialize", "near")
+    weather("dataset", "tag-column", "weather", "temp", "pii:health")
+
+    def told() -> list[Any]:
+        looked = weather("features", "lookup", "near", "station=7", *asked).json
+        joined = weather("features", "offline", "near", "asked.csv", "--time", "at", "--json").json
+        weather("features", "offline", "near", "asked.csv", "--time", "at", "--output", "o.parquet")
+        return [looked[0]["w_temp"], joined[0]["w_temp"], pl.read_parquet(tmp_path / "o.parquet")["w_temp"][0]]
+
+    assert told() == [None] * 3
+    weather("role", "grant", "local", "pii@weather")
+    assert told() == [4.5] * 3
+
+
 def test_only_what_came_since_is_materialized(weather: Shell, tmp_path: Path) -> None:
     weather("features", "materialize", "near")
     (tmp_path / "more.csv").write_text("id,station,at,temp\n4,9,2026-01-01T06:00:00Z,1\n")

@@ -82,8 +82,15 @@ def define(ctx: click.Context, view: str, sources: tuple[str, ...], path: Path |
 @as_json
 @click.pass_context
 def offline(ctx: click.Context, view: str, path: str, time: str, output: Path | None, json_: bool) -> None:
-    """The rows of a file, each with the view's features as they were known at its time."""
-    made = project(ctx).features.offline(view, read(path), time=time)
+    """The rows of a file, each with the view's features as they were known at its time.
+
+    Personal features are masked for who may not see them.
+    """
+    mill = project(ctx)
+    from tidemill.data.catalogue import access
+
+    made = mill.features.offline(view, read(path), time=time)
+    made = access.masked(mill.ws, made.lazy(), mill.features.hidden(view)).collect()
     if output is not None:
         made.write_parquet(output)
     rows = json_rows(made if output is None else made.head(5))
@@ -125,10 +132,17 @@ def materialize(
 def lookup(
     ctx: click.Context, view: str, entities: tuple[str, ...], at: datetime | None, store: str | None, json_: bool
 ) -> None:
-    """The features of ENTITIES, each "column=value" (several columns: "a=1,b=2")."""
+    """The features of ENTITIES, each "column=value" (several columns: "a=1,b=2").
+
+    Personal ones are masked for who may not see them.
+    """
     mill = project(ctx)
+    from tidemill.data.catalogue import access
+
     wanted = mill.features.entities(view, [_entity(each) for each in entities])
-    found = mill.features.lookup(view, wanted, at=at, store=store)
+    answered = mill.features.lookup(view, wanted, at=at, store=store)
+    hidden = mill.features.hidden(view)
+    found = [access.mask_values(mill.ws, each, hidden) for each in answered]
     rows = [entity | vector for entity, vector in zip(wanted, found, strict=True)]
     show(found, json_=json_, people=lambda: table(rows, {column: column for column in rows[0]}, exact=True),
          then=f"tidemill features show {view}")  # fmt: skip

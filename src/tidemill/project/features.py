@@ -91,6 +91,12 @@ class Features:
 
         return online.lookup(self.ws, view, entities, at=at, store=store)
 
+    def hidden(self, view: str) -> dict[str, list[str]]:
+        """The features that come from personal columns which this actor may not see, and their tags."""
+        from tidemill.data.catalogue import shown
+
+        return shown.features(self.ws, view)
+
     def entities(self, view: str, said: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """Entities whose keys are texts, as a person types them, in the types of the view's datasets."""
         from tidemill.data.feature_store import views

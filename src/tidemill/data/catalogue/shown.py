@@ -19,6 +19,7 @@ from tidemill.core.workspace import Workspace
 from tidemill.data.catalogue import access, governance
 from tidemill.data.catalogue.tagging import tagged
 from tidemill.data.catalogue.upstream import upstream
+from tidemill.data.feature_store import features as feature_views
 from tidemill.data.quality import contracts, profiles
 from tidemill.data.versioning import diffs, layers, versions
 from tidemill.data.versioning.branches import RowConflict
@@ -121,22 +122,30 @@ def columns_of(ws: Workspace, artifact_id: str) -> _Hidden:
     artifact = _artifact(ws, artifact_id)
     if artifact is None:
         return {}
-    came_from = upstream(ws, artifact)
-    seen = {
-        f"{name}.{column}"
-        for name in came_from.datasets
-        if access.sees_personal(ws, ws.settings.who, name)
-        for column in governance.tags(ws, name)
-    }
-    sources = (
-        [each for each in came_from.artifacts.values() if each.kind == "dataset"] if artifact.kind != "rows" else []
-    )
+    before = upstream(ws, artifact).artifacts.values() if artifact.kind == "model" else []
     hidden: _Hidden = {}
-    for each in [*sources, artifact]:
+    for each in [*(one for one in before if one.kind == "dataset"), artifact]:
         for column, said in tagged(ws, each).items():
-            if governance.is_personal(said["tags"]) and not seen.issuperset(said["from"]):
+            if governance.is_personal(said["tags"]) and not all(_may_see(ws, at) for at in said["from"]):
                 hidden[column] = sorted({*hidden.get(column, ()), *said["tags"]})
     return hidden
+
+
+def features(ws: Workspace, view: str) -> _Hidden:
+    """The features of a view that the settings' actor may not see, and their tags."""
+    found = columns_of(ws, feature_views.find(ws, view).id)
+    names = set(feature_views.get(ws, view).features)
+    return {column: tags for column, tags in found.items() if column in names}
+
+
+def _may_see(ws: Workspace, tagged_at: str) -> bool:
+    """Whether the settings' actor sees what is tagged at "<dataset>.<column>"; both may have dots."""
+    return any(
+        access.sees_personal(ws, ws.settings.who, tagged_at[:dot])
+        and tagged_at[dot + 1 :] in governance.tags(ws, tagged_at[:dot])
+        for dot, letter in enumerate(tagged_at)
+        if letter == "."
+    )
 
 
 def _artifact(ws: Workspace, artifact_id: str) -> Artifact | None:
