@@ -32,6 +32,17 @@ def test_rows_that_break_the_contract_wait_in_quarantine_and_are_told(planes: Sh
     assert "X4" in planes("dataset", "quarantine", "planes").out
 
 
+def test_a_check_names_rows_as_the_reader_may_see_them(planes: Shell) -> None:
+    planes("dataset", "contract", "set", "planes", "seats between 1 150")
+    planes("dataset", "tag-column", "planes", "tail", "subject")
+    ran = planes("dataset", "check", "planes", "--json")
+    (rule,) = ran.json["rules"]
+    assert (ran.code, rule["rows"], rule["keys"][0][:2]) == (1, 1, "p_")
+    assert "N2" not in planes("dataset", "check", "planes").out
+    planes("role", "grant", "local", "pii@planes")
+    assert "N2" in planes("dataset", "check", "planes").out
+
+
 def test_a_mended_row_is_released_and_another_discarded(planes: Shell, tmp_path: Path) -> None:
     planes("dataset", "add", "planes", "more.csv", "--key", "tail")
     (tmp_path / "mended.csv").write_text("tail,seats\nN4,900\n")

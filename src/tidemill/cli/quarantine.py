@@ -20,18 +20,22 @@ SHOWN_KEYS = 5
 def check(ctx: click.Context, name: str, ref: str | None, json_: bool) -> None:
     """Judge all rows of a version by the contract, recorded with a report; exit code 1 when a rule fails."""
     mill = project(ctx)
-    report = mill.contracts.evaluate(mill.data.get(name, ref))
+    from tidemill.data.catalogue import shown
+
+    version = mill.data.get(name, ref)
+    report = mill.contracts.evaluate(version)
+    keys = [shown.keys(mill.ws, version, each.keys) for each in report.results]
     rows = [
-        {"rule": each.rule, "severity": each.severity, "ok": each.ok, "rows": each.rows, "keys": list(each.keys)}
-        for each in report.results
+        {"rule": each.rule, "severity": each.severity, "ok": each.ok, "rows": each.rows, "keys": of}
+        for each, of in zip(report.results, keys, strict=True)
     ]
 
     def people() -> None:
-        shown = [
-            row | {"keys": list(each.keys)[:SHOWN_KEYS], "severity": "" if each.ok else each.severity}
-            for row, each in zip(rows, report.results, strict=True)
+        lines = [
+            row | {"keys": of[:SHOWN_KEYS], "severity": "" if row["ok"] else row["severity"]}
+            for row, of in zip(rows, keys, strict=True)
         ]
-        table(shown, {"rule": "rule", "ok": "kept", "severity": "severity", "rows": "failing rows", "keys": "such as"})
+        table(lines, {"rule": "rule", "ok": "kept", "severity": "severity", "rows": "failing rows", "keys": "such as"})
         click.echo(f"{name}@{report.version} " + ("keeps its contract" if report.ok else "breaks its contract"))
 
     value = {"dataset": name, "version": report.version, "ok": report.ok, "report": report.artifact.id, "rules": rows}

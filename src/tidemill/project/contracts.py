@@ -61,10 +61,13 @@ class Contracts:
         return contracts.history(self.ws, name)
 
     def suggest(self, version: DatasetVersion) -> Contract:
-        """A contract that the version keeps, read off its profile: for a person to edit, then set."""
-        from tidemill.data.quality import contracts
+        """A contract that the version keeps, read off its profile: for a person to edit, then set.
 
-        return contracts.suggest(self.ws, version)
+        Without values of personal columns for who may not see them.
+        """
+        from tidemill.data.catalogue import shown
+
+        return shown.suggest(self.ws, version)
 
     def evaluate(self, version: DatasetVersion) -> Report:
         """Judge all rows of a version by the dataset's contract, recorded with a report."""

@@ -21,10 +21,12 @@ from tidemill.data.catalogue.tagging import tagged
 from tidemill.data.catalogue.upstream import upstream
 from tidemill.data.feature_store import features as feature_views
 from tidemill.data.quality import contracts, profiles
+from tidemill.data.quality.contract import Contract
 from tidemill.data.versioning import diffs, layers, versions
 from tidemill.data.versioning.branches import RowConflict
 
 VALUES = ("min", "max", "mean", "std", "quantiles", "histogram", "top")  # of a profile's column: they tell values
+TELLING = ("between", "one_of")  # rules whose words are values
 
 _Hidden = dict[str, list[str]]
 
@@ -85,6 +87,19 @@ def conflicts(ws: Workspace, name: str, found: Iterable[RowConflict]) -> list[di
         shown.append(each.json() | sides | {"key": key})
     _note(ws, version, hidden, "merge")
     return shown
+
+
+def keys(ws: Workspace, version: DatasetVersion, said: Iterable[Any]) -> list[Any]:
+    """Values of the key of that version's rows, as the settings' actor may see them; no event is recorded."""
+    hidden = _hidden(ws, version)
+    return [access.mask_values(ws, {version.key: each}, hidden)[version.key] for each in said]
+
+
+def suggest(ws: Workspace, version: DatasetVersion) -> Contract:
+    """`contracts.suggest` without the rules that tell values of columns that the settings' actor may not see."""
+    found, hidden = contracts.suggest(ws, version), _hidden(ws, version)
+    kept = [each for each in found.checks if each.column not in hidden or each.kind not in TELLING]
+    return replace(found, checks=tuple(kept))
 
 
 def prediction(ws: Workspace, found: Prediction) -> Prediction:

@@ -16,6 +16,7 @@ from tidemill.core.errors import BadInput
 from tidemill.core.types import DatasetVersion
 from tidemill.core.workspace import Workspace
 from tidemill.data import datasets
+from tidemill.data.catalogue import shown
 from tidemill.data.quality import contracts
 from tidemill.data.quality.sieve import Sieve
 from tidemill.data.versioning import branches
@@ -48,14 +49,18 @@ def merge(
     message: str = "",
 ) -> DatasetVersion:
     """branches.merge; BadInput names the rule and the merged rows that would break the contract."""
-    return branches.merge(ws, name, source, into=into, resolve=resolve, message=message, judge=_judge(ws, name))
+    return branches.merge(
+        ws, name, source, into=into, resolve=resolve, message=message, judge=_judge(ws, name, masked=True)
+    )
 
 
-def _judge(ws: Workspace, name: str) -> Judge | None:
+def _judge(ws: Workspace, name: str, *, masked: bool = False) -> Judge | None:
+    """masked: the rows are not the caller's own, so they are named as he may see them."""
     contract = contracts.get(ws, name)
     if contract is None:
         return None
-    key = datasets.get(ws, name).key
+    version = datasets.get(ws, name)
+    key = version.key
 
     def judge(rows: pl.DataFrame) -> None:
         if not rows.height:
@@ -63,9 +68,10 @@ def _judge(ws: Workspace, name: str) -> Judge | None:
         found = Sieve(ws, name, contract, key=key, append=False).judge(rows)
         if found.bad.height:
             told = "; ".join(f"{rule} ({count} rows)" for rule, count in found.reasons.items())
-            shown = ", ".join(map(str, found.bad[key].head(SHOWN)))
+            named = found.bad[key].head(SHOWN).to_list()
+            said = ", ".join(map(str, shown.keys(ws, version, named) if masked else named))
             raise BadInput(
-                f"{found.bad.height} rows of dataset {name!r} would break its contract: {told}; such as {shown}. "
+                f"{found.bad.height} rows of dataset {name!r} would break its contract: {told}; such as {said}. "
                 f"Nothing was changed; mend the values, or the contract (`tidemill dataset contract show {name}`)"
             )
 
