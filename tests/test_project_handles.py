@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,12 @@ HANDLES = {
 def mill(tmp_path: Path) -> Iterator[tm.Project]:
     with tm.open(tmp_path / "w.mill") as opened:
         yield opened
+
+
+def test_a_project_is_shown_by_its_address_without_a_password(mill: tm.Project, tmp_path: Path) -> None:
+    assert repr(mill) == f"<Project {tmp_path / 'w.mill'}>"
+    remote = tm.Project(replace(mill.ws, url="postgresql://ann:secret@db.example/mill?password=secret"))
+    assert repr(remote) == "<Project postgresql://db.example/mill>"
 
 
 def rides(n: int = 60) -> pl.DataFrame:

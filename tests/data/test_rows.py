@@ -81,6 +81,12 @@ def test_rows_come_in_the_order_of_their_event_time(ws: Workspace) -> None:
     assert ids(rows(ws, flights(ws))) == ["f0", "f1", "f2", "f3", "f4", "f5"]
 
 
+def test_a_notebook_shows_the_version_the_steps_and_the_columns(ws: Workspace) -> None:
+    made = rows(ws, flights(ws)).as_of(weather(ws), by="origin", columns=["temp"])
+    assert repr(made).startswith("<Rows of flights@1, as_of; columns: flight, ")
+    assert repr(made).endswith(", temp>")
+
+
 def test_under_a_clock_only_what_was_known_is_there(ws: Workspace) -> None:
     version = flights(ws)
     assert ids(rows(ws.at(hour(-1.5)), version)) == ["f0", "f1", "f2"]

@@ -36,6 +36,10 @@ class Rows:
     inputs: tuple[DatasetVersion, ...] = ()
     _frames: dict[str, pl.DataFrame] = field(default_factory=dict, repr=False, compare=False)
 
+    def __repr__(self) -> str:  # what a notebook shows: not the workspace's connections
+        steps = "".join(f", {step['step']}" for step in self.steps)
+        return f"<Rows of {self.base.name}@{self.base.version}{steps}; columns: {', '.join(self.columns)}>"
+
     @property
     def key(self) -> str:
         """The column of row ids."""

@@ -56,8 +56,9 @@ class Project:
 
     ws: Workspace
 
-    def __repr__(self) -> str:  # what a notebook shows: not the workspace's connections
-        return f"<Project {self.ws.url}>"
+    def __repr__(self) -> str:  # what a notebook shows: neither connections nor a password
+        scheme, remote, rest = self.ws.url.partition("://")
+        return f"<Project {scheme}://{rest.rsplit('@', 1)[-1].partition('?')[0]}>" if remote else f"<Project {scheme}>"
 
     # ------------------------------------------------------------------------------------------------ time and closing
 
