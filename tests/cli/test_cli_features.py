@@ -35,6 +35,13 @@ def test_a_look_up_gives_what_the_join_in_time_gives(weather: Shell, tmp_path: P
     assert pl.read_parquet(tmp_path / "o.parquet")["w_temp"].to_list() == [4.5, None]
 
 
+def test_an_answer_of_nulls_names_the_flag_for_an_earlier_moment(weather: Shell) -> None:
+    weather("features", "materialize", "near")
+    assert "features lookup near station=7 --at TIME" in weather("features", "lookup", "near", "station=7").err
+    earlier = weather("features", "lookup", "near", "station=7", "--at", "2026-01-01T07:00:00Z")
+    assert "features show near" in earlier.err
+
+
 def test_personal_features_are_masked_for_who_may_not_see_them(weather: Shell, tmp_path: Path) -> None:
     (tmp_path / "asked.csv").write_text("station,at\n7,2026-01-01T07:00:00Z\n")
     asked = ["--at", "2026-01-01T07:00:00Z", "--json"]
@@ -78,7 +85,7 @@ BAD = [
     (["define", "v", "--from", "none.json"], 2, "holds no definition"),
     (["show", "naer"], 1, "Did you mean 'near'?"),
     (["lookup", "near", "7"], 2, "is no COLUMN=VALUE"),
-    (["lookup", "near", "station=7"], 1, "materialize it first"),
+    (["lookup", "near", "station=7"], 1, "materialize it first: tidemill features materialize near"),
     (["lookup", "near", "station=seven"], 2, "'seven' is no Int64"),
     (["materialize", "nea"], 1, "Did you mean 'near'?"),
     (["offline", "near", "none.csv", "--time", "at"], 1, "no file none.csv"),

@@ -144,8 +144,11 @@ def lookup(
     hidden = mill.features.hidden(view)
     found = [access.mask_values(mill.ws, each, hidden) for each in answered]
     rows = [entity | vector for entity, vector in zip(wanted, found, strict=True)]
+    nothing = at is None and all(value is None for vector in answered for value in vector.values())
+    # Old rows answer for old moments only.
+    then = f"lookup {view} {entities[0]} --at TIME" if nothing else f"show {view}"
     show(found, json_=json_, people=lambda: table(rows, {column: column for column in rows[0]}, exact=True),
-         then=f"tidemill features show {view}")  # fmt: skip
+         then=f"tidemill features {then}")  # fmt: skip
 
 
 def _definition(path: Path) -> dict[str, Any]:

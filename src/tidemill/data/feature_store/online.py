@@ -81,7 +81,10 @@ class Online:
         """What the store holds. Raises NotFound before the first materialization."""
         raw = self._store.state()
         if raw is None:
-            raise NotFound(f"feature view {self.view!r} is not in its online store yet; materialize it first")
+            raise NotFound(
+                f"feature view {self.view!r} is not in its online store yet; materialize it first: "
+                f"tidemill features materialize {self.view}"
+            )
         if self._state is None or raw != self._raw:
             self._raw, self._state = raw, State.of(raw)
             self._readers = [
@@ -182,7 +185,10 @@ def _opened(ws: Workspace, name: str, store: str | None) -> Online:
         try:
             which = (*which, place.stat().st_ino)
         except FileNotFoundError:
-            raise NotFound(f"feature view {name!r} is not in its online store yet; materialize it first") from None
+            raise NotFound(
+                f"feature view {name!r} is not in its online store yet; materialize it first: "
+                f"tidemill features materialize {name}"
+            ) from None
     known = _known()
     if which not in known:
         while len(known) >= KEPT_OPEN:

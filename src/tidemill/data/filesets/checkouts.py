@@ -84,7 +84,7 @@ def _checkout(
     if changed and not force:
         raise Conflict(
             f"{len(changed)} files in {folder} were changed and are stored nowhere, such as "
-            f"{', '.join(map(repr, changed[:SHOWN]))}; add the folder first, or force=True to overwrite them"
+            f"{', '.join(map(repr, changed[:SHOWN]))}; add the folder first, or overwrite them: force=True (--force)"
         )
     remove = [path for path in there if path not in wanted and stored[path]]
     _require_room(folder, write, set(entries["path"]).difference(remove))

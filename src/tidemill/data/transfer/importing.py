@@ -111,6 +111,7 @@ def import_from(
     types = _types(ws, name, before) if append and before is not None else {}
     with open_source(url, query=query, since=since, columns=columns, types=types, spool=spool(ws)) as source:
         times = [column for column in (event_time, known_time) if column is not None]
+        _require_one_column(key, source.schema)
         require_columns([key, *times, *([incremental] if incremental else [])], source.schema, where=source.name)
         plan = Plan(
             ws, name, source, key, event_time, known_time, mode, incremental, zone, message, branch, since, progress
@@ -186,6 +187,16 @@ def _streamed(plan: Plan, sieve: Sieve, told: Told | None) -> DatasetVersion:
             first_known=plan.first_known if plan.mode == "append" else None,
             message=plan.message,
             more=plan.more(),
+        )
+
+
+def _require_one_column(key: str, columns: Mapping[str, object]) -> None:
+    """Whoever knows tables with keys of several columns is told how a row is named here."""
+    parts = [part.strip() for part in key.split(",")]
+    if key not in columns and len(parts) > 1 and set(parts) <= set(columns):
+        raise BadInput(
+            f"key {key!r} names {len(parts)} columns; a row is named by one: join them into a column of the source "
+            f"first, for example in Polars pl.concat_str({', '.join(map(repr, parts))}, separator='|').alias('id')"
         )
 
 
