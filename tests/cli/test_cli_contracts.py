@@ -32,6 +32,20 @@ def test_rows_that_break_the_contract_wait_in_quarantine_and_are_told(planes: Sh
     assert "X4" in planes("dataset", "quarantine", "planes").out
 
 
+def test_quarantine_shows_the_key_the_reasons_and_what_failed_first(
+    planes: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "wide.csv").write_text("made,seats,by,tail\n2001,900,Airbus,N7\n")
+    planes("dataset", "add", "wide", "wide.csv", "--key", "tail")
+    planes("dataset", "contract", "set", "wide", "seats between 1 500")
+    (tmp_path / "wide.csv").write_text("made,seats,by,tail\n2001,901,Airbus,N8\n")
+    planes("dataset", "add", "wide", "wide.csv", "--key", "tail")
+    shown = planes("dataset", "quarantine", "wide").out
+    assert shown.splitlines()[0].split() == ["tail", "reasons", "seats", "id", "made", "by"]
+    monkeypatch.setenv("COLUMNS", "60")
+    assert "not shown: id, made, by" in planes("dataset", "quarantine", "wide").out
+
+
 def test_a_check_names_rows_as_the_reader_may_see_them(planes: Shell) -> None:
     planes("dataset", "contract", "set", "planes", "seats between 1 150")
     planes("dataset", "tag-column", "planes", "tail", "subject")

@@ -84,6 +84,31 @@ def test_rows_that_do_not_fit_name_the_columns_left_out(trips: Shell, monkeypatc
     assert "not shown: km (--json has all)" in trips("dataset", "rows", "trips").out
 
 
+def test_the_key_is_shown_first_wherever_it_stands(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "last.csv").write_text("km,id\n5,a\n")
+    shell("dataset", "add", "last", "last.csv", "--key", "id")
+    assert shell("dataset", "rows", "last").out.splitlines()[0].split() == ["id", "km"]
+    assert list(shell("dataset", "rows", "last", "--json").json[0]) == ["km", "id"]
+
+
+def test_rows_that_are_there_already_are_told(trips: Shell) -> None:
+    ran = trips("dataset", "import", "trips", "trips.csv", "--key", "id", "--event-time", "at")
+    assert (ran.code, "nothing new: trips@1 has these rows already" in ran.err) == (0, True)
+
+
+def test_a_key_of_several_columns_is_told_how_to_be_one(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "legs.csv").write_text("carrier,flight,km\nUA,1,5\n")
+    ran = shell("dataset", "import", "legs", "legs.csv", "--key", "carrier,flight")
+    assert (ran.code, "pl.concat_str('carrier', 'flight', separator='|').alias('id')" in ran.err) == (2, True)
+
+
+def test_no_value_of_an_id_is_called_common(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "ids.csv").write_text("id,km\na,1\nb,2\n")
+    shell("dataset", "add", "ids", "ids.csv", "--key", "id")
+    (line,) = (each for each in shell("dataset", "profile", "ids").out.splitlines() if each.startswith("id"))
+    assert line.split()[-1] == "–"
+
+
 def test_clocks_without_a_zone_need_one_and_are_kept_in_utc(shell: Shell, tmp_path: Path) -> None:
     (tmp_path / "naive.csv").write_text("id,at\n1,2026-01-01 10:00:00\n")
     verb = ["dataset", "add", "naive", "naive.csv", "--key", "id", "--event-time", "at"]

@@ -133,6 +133,12 @@ def test_a_person_is_shown_the_first_of_many_changes_and_told_of_the_others(shel
     assert len(shell("dataset", "merge", "many", "spring", "--json").json["conflicts"]) == 120
 
 
+def test_the_next_step_compares_with_the_version_that_was_changed(things: Shell, tmp_path: Path) -> None:
+    things("dataset", "branch", "things", "spring")
+    assert "dataset diff things 1 2" in update(things, tmp_path, "k,x\n1,11\n", "--branch", "spring").err
+    assert "dataset diff things 1 3" in update(things, tmp_path, "k,x\n2,22\n").err  # 2 is of the branch
+
+
 def test_branches_are_listed_with_their_heads(things: Shell, tmp_path: Path) -> None:
     things("dataset", "branch", "things", "spring", "--at", "1")
     update(things, tmp_path, "k,x\n1,11\n", "--branch", "spring")

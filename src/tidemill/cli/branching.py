@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from tidemill.cli.show import as_json, counted, project, show, table
-from tidemill.cli.versions import COLUMNS, row, show_version
+from tidemill.cli.versions import COLUMNS, row, show_change, show_version
 
 AT_MOST = 100  # conflicts that a person is shown
 
@@ -118,4 +118,4 @@ def merge(
         show({"conflicts": rows}, json_=json_, people=people,
              then=f"tidemill dataset merge {name} {source} --theirs {key}")  # fmt: skip
         ctx.exit(1)
-    show_version(version, json_=json_)
+    show_change(mill, version, json_=json_)

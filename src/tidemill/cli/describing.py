@@ -86,7 +86,8 @@ def croissant(
 
 def _line(facts: Mapping[str, Any]) -> dict[str, Any]:
     missing = facts["missing_share"]
-    common = [each["value"] for each in facts.get("top", [])[:3]] if facts["kind"] in ("text", "boolean") else []
+    top = facts.get("top", [])[:3] if facts["kind"] in ("text", "boolean") else []
+    common = [each["value"] for each in top if each["rows"] > 1]  # of an id no value is common
     return {
         "type": named(facts["type"]),
         "missing": f"{100 * missing:.3g} %" if missing else "–",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, Literal
 
 import click
 
 from tidemill.cli.show import as_json, of_version, progress, project, show, text
 from tidemill.cli.versions import show_version
+from tidemill.core.types import DatasetVersion
 
 
 @click.command("import")
@@ -46,14 +48,16 @@ def import_(
     URL: a CSV (.gz, .zip), JSON lines, Parquet or Arrow file, a folder of such files, a Delta table's folder, one of
     these at s3://, or a database as SQLAlchemy names it, with --query.
     """
+    mill = project(ctx)
     kept_out: list[Any] = []
+    begun = mill.now
     with progress(f"importing {name}: rows") as tell:
-        version = project(ctx).data.import_from(
+        version = mill.data.import_from(
             name, url, key=key, event_time=event_time, known_time=known_time, zone=zone, mode=mode, query=query,
             incremental=incremental, columns=columns or None, branch=branch, message=message, progress=tell,
             told=kept_out.append,
         )  # fmt: skip
-    show_import(version, kept_out, json_=json_)
+    show_import(version, kept_out, begun=begun, json_=json_)
 
 
 @click.command()
@@ -88,11 +92,13 @@ def export(
          then=f"tidemill audit who --subject dataset/{name}")  # fmt: skip
 
 
-def show_import(version: Any, kept_out: list[Any], *, json_: bool) -> None:
-    """The version, and what the contract said of rows that did not keep it."""
+def show_import(version: DatasetVersion, kept_out: list[Any], *, begun: datetime, json_: bool) -> None:
+    """The version, what the contract said of rows that did not keep it, and whether it was there before `begun`."""
     said = [{"rows": each.rows, "reasons": dict(each.reasons), "warned": dict(each.warned)} for each in kept_out]
     for each in kept_out:
         click.echo(each.text, err=True)
     name = version.name
+    if version.artifact.created_at < begun:
+        click.echo(f"nothing new: {name}@{version.version} has these rows already", err=True)
     then = f"tidemill dataset quarantine {name}" if any(each.rows for each in kept_out) else ""
     show_version(version, json_=json_, then=then or f"tidemill dataset show {name}", more={"quarantined": said})

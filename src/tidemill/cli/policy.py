@@ -85,8 +85,8 @@ def retention(ctx: click.Context, how: Literal["delete", "erase"] | None, json_:
         rows = [asdict(each) | {"before": each.before.isoformat(timespec="seconds"), "held": list(each.held)}
                 for each in policies.due()]  # fmt: skip
         columns |= {"before": "older than", "held": "held by"}
-    show(rows, json_=json_, people=lambda: table(rows, columns),
-         then="tidemill audit who --what erased" if how else "tidemill dataset retention --apply")  # fmt: skip
+    then = "tidemill audit who --what erased" if how else "tidemill dataset retention --apply"
+    show(rows, json_=json_, people=lambda: table(rows, columns), then=then if rows else "")
 
 
 @click.command()

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from tidemill.cli.show import as_json, counted, json_rows, of_version, project, show, table
-from tidemill.cli.versions import show_version
+from tidemill.cli.versions import show_change
 
 SHOWN_KEYS = 5
 
@@ -50,19 +50,23 @@ def check(ctx: click.Context, name: str, ref: str | None, json_: bool) -> None:
 @click.pass_context
 def quarantine_(ctx: click.Context, name: str, limit: int, json_: bool) -> None:
     """Rows that an import kept out, with their reasons."""
+    from tidemill.data.quality import quarantine
+
     mill = project(ctx)
-    rows = json_rows(mill.contracts.shown(name))
+    found = mill.contracts.shown(name)
+    rows = json_rows(found)
     if not rows:
         mill.data.get(name)  # or NotFound
 
     def people() -> None:
-        own = [column for column in (rows or [{}])[0] if not column.startswith("__")][:5]
-        columns = {"__id": "id", "__reasons": "reasons", **{column: column for column in own}}
-        table(rows[:limit], columns, exact=True)
+        there = name in mill.data.names()  # not where the first import is in quarantine whole
+        key = mill.data.get(name).key if there else None
+        columns = [column for column in quarantine.reading_order(found, key) if column not in quarantine.OWN[2:]]
+        table(rows[:limit], {column: column.removeprefix("__") for column in columns}, exact=True)
         if len(rows) > limit:
             click.echo(f"... and {len(rows) - limit:,} more")
 
-    show(rows, json_=json_, people=people, then=f"tidemill dataset release {name} ID ... --with MENDED_FILE")
+    show(rows, json_=json_, people=people, then=f"tidemill dataset release {name} KEY ... --with MENDED_FILE")
 
 
 @click.command()
@@ -76,7 +80,7 @@ def release(ctx: click.Context, name: str, keys: tuple[str, ...], path: Path | N
     """Add quarantined rows (KEYS: row ids or the ids shown) to the dataset after all; the contract is applied again."""
     mill = project(ctx)
     frame = None if path is None else mill.data.read(name, path)
-    show_version(mill.contracts.release(name, keys, frame, message=message), json_=json_)
+    show_change(mill, mill.contracts.release(name, keys, frame, message=message), json_=json_)
 
 
 @click.command()

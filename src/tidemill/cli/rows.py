@@ -9,7 +9,7 @@ import click
 
 from tidemill.cli.importing import show_import
 from tidemill.cli.show import as_json, json_rows, of_version, progress, project, show, table
-from tidemill.cli.versions import show_version
+from tidemill.cli.versions import key_first, show_change
 
 if TYPE_CHECKING:
     import polars as pl
@@ -42,13 +42,15 @@ def add(
     json_: bool,
 ) -> None:
     """Append the rows of a CSV, JSON lines, Parquet or Arrow file: the dataset's next version."""
+    mill = project(ctx)
     kept_out: list[Any] = []
+    begun = mill.now
     with progress(f"adding to {name}: rows") as tell:
-        version = project(ctx).data.import_from(
+        version = mill.data.import_from(
             name, path, key=key, event_time=event_time, known_time=known_time, zone=zone, branch=branch,
             message=message, progress=tell, told=kept_out.append,
         )  # fmt: skip
-    show_import(version, kept_out, json_=json_)
+    show_import(version, kept_out, begun=begun, json_=json_)
 
 
 @click.command()
@@ -60,9 +62,9 @@ def add(
 @click.pass_context
 def update(ctx: click.Context, name: str, path: str, branch: str, message: str, json_: bool) -> None:
     """Give existing rows new values: a file with the key and the columns to change, a row each."""
-    data = project(ctx).data
-    rows = data.read(name, path, branch=branch)
-    show_version(data.update(name, rows, branch=branch, message=message), json_=json_)
+    mill = project(ctx)
+    rows = mill.data.read(name, path, branch=branch)
+    show_change(mill, mill.data.update(name, rows, branch=branch, message=message), json_=json_)
 
 
 @click.command("add-column")
@@ -74,9 +76,9 @@ def update(ctx: click.Context, name: str, path: str, branch: str, message: str, 
 @click.pass_context
 def add_column(ctx: click.Context, name: str, path: str, branch: str, message: str, json_: bool) -> None:
     """Add columns: a file with the key and the new columns; rows that it does not name get nulls."""
-    data = project(ctx).data
-    rows = data.read(name, path, branch=branch)
-    show_version(data.add_column(name, rows, branch=branch, message=message), json_=json_)
+    mill = project(ctx)
+    rows = mill.data.read(name, path, branch=branch)
+    show_change(mill, mill.data.add_column(name, rows, branch=branch, message=message), json_=json_)
 
 
 @click.command()
@@ -91,7 +93,8 @@ def delete(ctx: click.Context, name: str, keys: tuple[str, ...], branch: str, me
 
     What must not be in any version is for `dataset erase`.
     """
-    show_version(project(ctx).data.delete(name, keys, branch=branch, message=message), json_=json_)
+    mill = project(ctx)
+    show_change(mill, mill.data.delete(name, keys, branch=branch, message=message), json_=json_)
 
 
 @click.command("rows")
@@ -115,7 +118,7 @@ def rows_(
     mill = project(ctx)
     version = mill.data.get(name, ref)
     found = json_rows(mill.governance.scan(version, columns=columns or None, purpose=purpose).head(limit).collect())
-    show(found, json_=json_, people=lambda: table(found, {column: column for column in (found or [{}])[0]}, exact=True),
+    show(found, json_=json_, people=lambda: table(found, key_first((found or [{}])[0], version.key), exact=True),
          then=f"tidemill dataset profile {name}")  # fmt: skip
 
 

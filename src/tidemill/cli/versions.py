@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tidemill.cli.show import as_json, counted, facts, of_version, project, show, table, text
-from tidemill.core.types import DatasetVersion
+from tidemill.core.types import Artifact, DatasetVersion
+
+if TYPE_CHECKING:
+    from tidemill.project import Project
 
 SHOWN = 20  # changed values that a person is shown
 COLUMNS = {
@@ -84,11 +87,14 @@ def log(ctx: click.Context, name: str, branch: str | None, json_: bool) -> None:
 @click.option(
     "--at-most", type=click.IntRange(0), default=100, show_default=True, help="Rows of each kind with values."
 )
+@click.option("--purpose", help="What for; checked where the dataset has a policy.")
 @as_json
 @click.pass_context
-def diff(ctx: click.Context, name: str, old: str, new: str | None, at_most: int, json_: bool) -> None:
+def diff(
+    ctx: click.Context, name: str, old: str, new: str | None, at_most: int, purpose: str | None, json_: bool
+) -> None:
     """What NEW (default: the newest) has else than OLD; each a number, tag, branch or digest."""
-    found = project(ctx).data.diff(name, old, new, at_most=at_most)
+    found = project(ctx).data.diff(name, old, new, at_most=at_most, purpose=purpose)
     show(found, json_=json_, people=lambda: _differences(found), then=f"tidemill impact {name} --row KEY")
 
 
@@ -101,19 +107,26 @@ def diff(ctx: click.Context, name: str, old: str, new: str | None, at_most: int,
 @click.pass_context
 def revert(ctx: click.Context, name: str, ref: str, branch: str, message: str, json_: bool) -> None:
     """A new version with what an older one (REF) held; nothing is lost and nothing stored."""
-    show_version(project(ctx).data.revert(name, ref, branch=branch, message=message), json_=json_)
+    mill = project(ctx)
+    show_change(mill, mill.data.revert(name, ref, branch=branch, message=message), json_=json_)
 
 
-def show_version(
-    version: DatasetVersion, *, json_: bool, then: str = "", more: Mapping[str, Any] | None = None
-) -> None:
+def show_change(mill: Project, version: DatasetVersion, *, json_: bool) -> None:
+    """The version that a change made; the next step is how it differs from the one that it came from."""
+    parent = version.artifact.meta.get("parent")
+    before = mill.ws.graph.get(parent) if parent else None
+    then = f"diff {version.name} {before.version} {version.version}" if isinstance(before, Artifact) else ""
+    show_version(version, json_=json_, then=f"tidemill dataset {then or f'show {version.name}'}")
+
+
+def show_version(version: DatasetVersion, *, json_: bool, then: str, more: Mapping[str, Any] | None = None) -> None:
     """The version that a verb made."""
     value = row(version) | dict(more or {})
     show(
         value,
         json_=json_,
         people=lambda: table([value], COLUMNS),
-        then=then or f"tidemill dataset diff {version.name} {max(version.version - 1, 1)} {version.version}",
+        then=then,
     )
 
 
@@ -131,6 +144,11 @@ def row(version: DatasetVersion) -> dict[str, Any]:
         "at": artifact.created_at.isoformat(timespec="seconds"),
         "message": artifact.meta.get("message", ""),
     }
+
+
+def key_first(columns: Iterable[str], key: str) -> dict[str, str]:
+    """Columns and headings of a table of rows: what names a row is shown however narrow the terminal is."""
+    return {column: column for column in sorted(columns, key=lambda column: column != key)}
 
 
 def named(kind: str) -> str:
@@ -171,4 +189,4 @@ def _differences(found: Mapping[str, Any]) -> None:
             shown = found[what][:10]
             more = found["counts"][what] - len(shown)
             click.echo(f"\n{what}" + (f" (the first {len(shown)}; {more:,} more)" if more else ""))
-            table(shown, {column: column for column in shown[0]}, exact=True)
+            table(shown, key_first(shown[0], found["key"]), exact=True)

@@ -104,8 +104,12 @@ def card(project: Project, name: str, *, version: str | None = None) -> Shown:
 
 
 def diff(project: Project, name: str, *, old: str | None = None, new: str | None = None) -> Shown:
-    """What differs between two versions; by default between the newest and the one before it."""
+    """What differs between two versions; by default between the newest and the one before it.
+
+    Raises Refused where the dataset may be used for named purposes only: these are rows.
+    """
     from tidemill.data import datasets as stored
+    from tidemill.data.catalogue import policies
     from tidemill.data.versioning import diffs
 
     ws = project.ws
@@ -114,6 +118,7 @@ def diff(project: Project, name: str, *, old: str | None = None, new: str | None
     parent = later.artifact.meta.get("parent")
     before = next((each["version"] for each in versions if each["id"] == parent), later.version)
     earlier = stored.resolve(ws, name, old or before)
+    policies.require(ws, [earlier, later], None)
     found = diffs.diff(ws, earlier, later, at_most=SHOWN_DIFF)
     hidden = _hidden(project, later) | _hidden(project, earlier)
     if hidden:
@@ -124,14 +129,18 @@ def diff(project: Project, name: str, *, old: str | None = None, new: str | None
 def contract(project: Project, name: str) -> Shown:
     """The dataset's contract and its history, the newest report, and what waits in quarantine."""
     from tidemill.data import datasets as stored
-    from tidemill.data.quality import contracts
+    from tidemill.data.catalogue import access, governance
+    from tidemill.data.quality import contracts, quarantine
 
     ws = project.ws
     newest = stored.get(ws, name)
     held = contracts.get(ws, name)
     waiting = contracts.quarantined(ws, name)
     hidden = _hidden(project, newest)
+    if not access.sees_personal(ws, ws.settings.who, name):  # rows may have columns that no version has any more
+        hidden |= {column for column, tags in governance.tags(ws, name).items() if governance.is_personal(tags)}
     waiting = waiting.drop([column for column in hidden if column in waiting.columns])
+    waiting = waiting.select(quarantine.reading_order(waiting, newest.key))
     return {
         "name": name,
         "label": newest.artifact.label,
@@ -195,12 +204,15 @@ def file_of(project: Project, name: str, path: str, *, version: str | None = Non
 
 def _first_rows(project: Project, version: DatasetVersion) -> Shown:
     """The columns with their tags, and the first rows, masked where the reader has no role; each look is recorded."""
+    import polars as pl
+
     from tidemill.data.catalogue import access
     from tidemill.data.catalogue.tagging import tagged
 
     tags = {column: each["tags"] for column, each in tagged(project.ws, version.artifact).items()}
     try:
         first = access.scan(project.ws, version).head(FIRST_ROWS).collect()
+        first = first.select(version.key, pl.exclude(version.key))  # what names a row is seen without scrolling
     except Refused as refused:
         return {"columns": dict(version.columns), "tags": tags, "first_rows": [], "refused": str(refused)}
     return {

@@ -52,6 +52,15 @@ def table_of(name: str) -> str:
     return f"quarantine/{name}"
 
 
+def reading_order(rows: pl.DataFrame, key: str | None) -> list[str]:
+    """The columns of quarantined rows as a person reads them: the key, the reasons, what failed, then the rest."""
+    told = rows[REASONS].explode().drop_nulls().unique().to_list()
+    failed = {column for reason in told for column in reason.partition(": ")[0].split(",")}
+    own = [column for column in rows.columns if column not in OWN]
+    first = [key if key in own else ID, REASONS, *(column for column in own if column in failed)]
+    return list(dict.fromkeys([*first, ID, *own, *OWN]))
+
+
 def names(ws: Workspace) -> list[str]:
     """The datasets for which rows were ever quarantined, sorted."""
     return sorted({event.subject.partition("/")[2] for event in ws.graph.events("quarantine/*", kind="added")})
