@@ -8,10 +8,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from tidemill.core.errors import BadInput
+from tidemill.core.errors import BadInput, Refused
 from tidemill.core.workspace import Workspace, open_workspace
 from tidemill.data import datasets
-from tidemill.data.catalogue import access, governance, shown
+from tidemill.data.catalogue import access, governance, policies, shown
 from tidemill.data.quality import contract as data
 from tidemill.data.quality import contracts, keeping
 from tidemill.data.versioning import branches
@@ -50,6 +50,16 @@ def test_a_suggested_contract_tells_no_personal_value(ws: Workspace) -> None:
     assert "Hull" not in rules
     access.grant(ws, ws.settings.who, "pii@people")
     assert "Hull" in "\n".join(shown.suggest(ws, version).rules)
+
+
+def test_differences_are_rows_and_have_a_purpose(ws: Workspace) -> None:
+    first = datasets.get(ws, "people")
+    second = datasets.update(ws, "people", pl.DataFrame({"mail": ["p1@example.org"], "plan": ["free"]}))
+    assert shown.diff(ws, first, second)["counts"]["changed"] == 1
+    policies.allow(ws, "people", "support", "contract")
+    with pytest.raises(Refused, match="named purposes only"):
+        shown.diff(ws, first, second)
+    assert shown.diff(ws, first, second, purpose="support")["counts"]["changed"] == 1
 
 
 def test_a_refused_merge_names_no_person(ws: Workspace) -> None:

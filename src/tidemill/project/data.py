@@ -52,14 +52,16 @@ class Data:
 
         return datasets.log(self.ws, name, branch=branch)
 
-    def diff(self, name: str, old: Ref, new: Ref = None, *, at_most: int = 100) -> dict[str, Any]:
+    def diff(
+        self, name: str, old: Ref, new: Ref = None, *, at_most: int = 100, purpose: str | None = None
+    ) -> dict[str, Any]:
         """What `new` has else than `old`: schema, counts, and rows by key with old and new values, as JSON values.
 
         Personal columns are masked, here as in `profile`, for who has no role to see them.
         """
         from tidemill.data.catalogue import shown
 
-        return shown.diff(self.ws, self.get(name, old), self.get(name, new), at_most=at_most)
+        return shown.diff(self.ws, self.get(name, old), self.get(name, new), at_most=at_most, purpose=purpose)
 
     def profile(self, name: str, ref: Ref = None) -> dict[str, Any]:
         """Types, missing, distinct, quantiles, histograms and common values of each column; kept once computed."""

@@ -16,7 +16,7 @@ from tidemill.core.errors import NotFound
 from tidemill.core.ids import iso
 from tidemill.core.types import Artifact, DatasetVersion, Prediction
 from tidemill.core.workspace import Workspace
-from tidemill.data.catalogue import access, governance
+from tidemill.data.catalogue import access, governance, policies
 from tidemill.data.catalogue.tagging import tagged
 from tidemill.data.catalogue.upstream import upstream
 from tidemill.data.feature_store import features as feature_views
@@ -31,8 +31,11 @@ TELLING = ("between", "one_of")  # rules whose words are values
 _Hidden = dict[str, list[str]]
 
 
-def diff(ws: Workspace, one: DatasetVersion, other: DatasetVersion, *, at_most: int = 100) -> dict[str, Any]:
-    """`diffs.diff`, as the settings' actor may see it: {..., "masked": columns}."""
+def diff(
+    ws: Workspace, one: DatasetVersion, other: DatasetVersion, *, at_most: int = 100, purpose: str | None = None
+) -> dict[str, Any]:
+    """`diffs.diff`, as the settings' actor may see it: {..., "masked": columns}. purpose: as in `scan`."""
+    policies.require(ws, [one, other], purpose)
     found = diffs.diff(ws, one, other, at_most=at_most)
     hidden = _hidden(ws, one) | _hidden(ws, other)
     _note(ws, other, hidden, "diff")
