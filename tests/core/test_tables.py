@@ -386,6 +386,17 @@ def test_names_that_could_lead_elsewhere_are_refused(tables: Tables, name: str, 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_name_that_no_folder_can_have_is_refused(tables: Tables) -> None:
+    with pytest.raises(BadInput, match="too long for a table's name: 256 characters of 255"):
+        tables.create(f"a/{'b' * 256}", some("a"))
+
+
+@pytest.mark.parametrize("column", ["*", "^x$", "^$"])
+def test_a_column_that_is_named_as_a_pattern_is_refused(tables: Tables, column: str) -> None:
+    with pytest.raises(BadInput, match="is named as a pattern of columns is; rename it"):
+        tables.create("t", some("a").with_columns(pl.lit(1).alias(column)))
+
+
 def test_a_table_that_is_not_there_is_not_found(tables: Tables) -> None:
     for what in (
         lambda: tables.latest("weather"),

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 def storable(frame: pl.DataFrame, *, where: str) -> pl.DataFrame:
     """The frame in the types that a Delta table gives back: signed integers, microseconds, UTC, text for categories.
 
-    Raises WrongType for a column that no table can hold (or whose numbers are too big), BadInput for a nameless one.
+    Raises WrongType for a column that no table can hold (or whose numbers are too big), BadInput for a nameless one
+    or one whose name Polars takes for a pattern.
     """
     import polars as pl
     from polars.exceptions import InvalidOperationError
@@ -24,6 +25,8 @@ def storable(frame: pl.DataFrame, *, where: str) -> pl.DataFrame:
         target = _stored_as(kind)
         if not name.strip():
             raise BadInput(f"column {frame.columns.index(name) + 1} of {where} has no name; give it one")
+        if name == "*" or (name[0] == "^" and name[-1] == "$"):
+            raise BadInput(f"column {name!r} of {where} is named as a pattern of columns is; rename it")
         if target is None:
             advice = "cast it to the type it will have" if kind == pl.Null else "cast it to a number"
             raise WrongType(f"column {name!r} of {where} is {kind}, which no table holds; {advice}")

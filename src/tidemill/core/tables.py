@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
 
 NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
+LONGEST = 255  # bytes of a part, which is a folder's name
 BATCH_ROWS = 1 << 17  # 128 Ki rows of 20 columns are 20 MB
 ERASED = "_erased"  # written by an erasure; Delta readers pass over names that begin with "_"
 KEPT_OPEN = 16  # versions whose file lists stay in memory: a day's checks read the same version five times
@@ -70,6 +71,9 @@ class Tables:
                 f"{name!r} is no table name; allowed are letters, digits, '.', '_', '-', parts joined by '/', "
                 "none of which begins with '.'"
             )
+        long = next((part for part in name.split("/") if len(part) > LONGEST), None)
+        if long is not None:
+            raise BadInput(f"{long[:20]!r}... is too long for a table's name: {len(long)} characters of {LONGEST}")
         return f"{self.root}/{name}"
 
     def exists(self, name: str) -> bool:
