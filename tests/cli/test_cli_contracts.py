@@ -41,9 +41,9 @@ def test_quarantine_shows_the_key_the_reasons_and_what_failed_first(
     (tmp_path / "wide.csv").write_text("made,seats,by,tail\n2001,901,Airbus,N8\n")
     planes("dataset", "add", "wide", "wide.csv", "--key", "tail")
     shown = planes("dataset", "quarantine", "wide").out
-    assert shown.splitlines()[0].split() == ["tail", "reasons", "seats", "id", "made", "by"]
+    assert shown.splitlines()[0].split() == ["tail", "reasons", "seats", "quarantine", "id", "made", "by"]
     monkeypatch.setenv("COLUMNS", "60")
-    assert "not shown: id, made, by" in planes("dataset", "quarantine", "wide").out
+    assert "not shown: quarantine id, made, by" in planes("dataset", "quarantine", "wide").out
 
 
 def test_a_check_names_rows_as_the_reader_may_see_them(planes: Shell) -> None:

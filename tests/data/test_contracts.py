@@ -406,7 +406,7 @@ def test_good_and_quarantined_rows_are_all_rows_however_they_are_cut(
 def test_mended_rows_come_back_through_the_contract(ws: Workspace) -> None:
     contracts.set_contract(ws, "weather", TEMP)
     imported(ws, "weather", rows(("a", 1.0), ("b", -99.0), ("c", None)))
-    with pytest.raises(BadInput, match=r"1 rows for dataset 'weather' still fail, such as b: temp: between"):
+    with pytest.raises(BadInput, match=r"1 row for dataset 'weather' still fails, such as b: temp: between"):
         contracts.release(ws, "weather", ["b"], rows(("b", -50.0)))
     assert contracts.quarantined(ws, "weather").height == 2
     version = contracts.release(ws, "weather", ["b"], rows(("b", 9.0)))

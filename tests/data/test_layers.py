@@ -316,7 +316,7 @@ def test_a_deleted_row_is_gone_from_then_on_and_can_come_back(ws: Workspace) -> 
 def test_keys_to_delete_that_are_not_there_are_named(ws: Workspace) -> None:
     first = datasets.add(ws, "flights", flights(), key="id")
     for keys, error, told in (
-        ([3, 900], BadInput, "1 keys of the keys to take out of dataset 'flights' are not there, such as 900; "),
+        ([3, 900], BadInput, "1 key of the keys to take out of dataset 'flights' is not there, such as 900$"),
         (["3"], WrongType, "the keys to take out of dataset 'flights' are not Int64, as key column 'id' is"),
         ([], EmptyInput, "no keys to take out of dataset 'flights'; give at least one"),
     ):

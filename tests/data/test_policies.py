@@ -65,7 +65,9 @@ def test_a_purpose_is_allowed_on_its_basis_and_others_are_refused(ws: Workspace)
     )
     with pytest.raises(Refused, match=re.escape(message)):
         policies.require(ws, version, "chrun")
-    with pytest.raises(Refused, match=r"may be used for named purposes only; say which with purpose=\. Allowed: bill"):
+    with pytest.raises(
+        Refused, match=r"may be used for named purposes only; say which with purpose= \(--purpose\)\. Allowed: bill"
+    ):
         policies.require(ws, version, None)
 
 

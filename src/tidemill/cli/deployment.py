@@ -33,8 +33,14 @@ def show_(ctx: click.Context, name: str, json_: bool) -> None:
 
     def people() -> None:
         columns = {"period": "month", "n": "rows", "auc": "AUC", "log_loss": "log loss", "brier": "Brier"}
-        table(value["performance"], columns)
-        click.echo()
-        table(value["decisions"], {"at": "at", "kind": "decision", "text": "why"})
+        for what, rows, shown in (
+            ("performance", value["performance"], columns),
+            ("decisions", value["decisions"], {"at": "at", "kind": "decision", "text": "why"}),
+        ):
+            if rows:
+                table(rows, shown)
+            else:
+                click.echo(f"no {what} recorded yet")
+            click.echo()
 
     show(value, json_=json_, people=people, then="tidemill alerts list")

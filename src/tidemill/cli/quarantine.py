@@ -10,6 +10,7 @@ from tidemill.cli.show import as_json, counted, json_rows, of_version, project, 
 from tidemill.cli.versions import show_change
 
 SHOWN_KEYS = 5
+HEADINGS = {"__id": "quarantine id", "__reasons": "reasons"}  # a column of the rows may be called id
 
 
 @click.command()
@@ -62,7 +63,7 @@ def quarantine_(ctx: click.Context, name: str, limit: int, json_: bool) -> None:
         there = name in mill.data.names()  # not where the first import is in quarantine whole
         key = mill.data.get(name).key if there else None
         columns = [column for column in quarantine.reading_order(found, key) if column not in quarantine.OWN[2:]]
-        table(rows[:limit], {column: column.removeprefix("__") for column in columns}, exact=True)
+        table(rows[:limit], {column: HEADINGS.get(column, column) for column in columns}, exact=True)
         if len(rows) > limit:
             click.echo(f"... and {len(rows) - limit:,} more")
 

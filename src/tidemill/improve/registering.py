@@ -86,6 +86,7 @@ def register_fitted(
     again give the same version.
     """
     report, found = evaluate(ws, fitted, name, test=test, inputs=inputs, slices=slices)
+    looks = "once" if found["looks"] == 1 else f"{found['looks']} times"
     text = card(
         fitted,
         name=name,
@@ -95,7 +96,7 @@ def register_fitted(
         slices=found["slices"],
         calibration=found["calibration"],
         baseline=found["baseline"],
-        limits=[f"The test rows were looked at {found['looks']} times for models of this name."],
+        limits=[f"The test rows were looked at {looks} for models of this name."],
     )
     package = packages.build(
         ws, recipe=fitted.recipe, estimator=fitted.estimator, frame=test, card=text, meta={"model": name}

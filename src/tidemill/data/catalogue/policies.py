@@ -184,7 +184,9 @@ def _permitted(ws: Workspace, policy: Policy, purpose: str | None, version: Data
     if version.name != policy.dataset:
         where = f"{where}, which {version.artifact.label} came from,"
     if purpose is None:
-        raise Refused(f"{where} may be used for named purposes only; say which with purpose=. {_allowed(policy)}")
+        raise Refused(
+            f"{where} may be used for named purposes only; say which with purpose= (--purpose). {_allowed(policy)}"
+        )
     expired = "" if permit is None else f" since {permit.until:%Y-%m-%d}, when its permit ended"
     raise Refused(
         f"{where} may not be used for {purpose!r}{expired}. {_allowed(policy)}{nearest(purpose, policy.permits)} "

@@ -242,11 +242,12 @@ def release(
         one = Sieve(ws, name, contract, key=version.key, branch=branch)
         judged = one.judge(rows)
         if judged.bad.height:
-            why = "; ".join(f"{rule} ({count} rows)" for rule, count in judged.reasons.items())
+            why = "; ".join(f"{rule} ({count})" for rule, count in judged.reasons.items())
             shown = ", ".join(map(str, judged.bad[version.key].head(3)))
-            raise BadInput(
-                f"{judged.bad.height} rows for dataset {name!r} still fail, such as {shown}: {why}; mend them"
-            )
+            count = f"{judged.bad.height} rows for dataset {name!r} still fail"
+            if judged.bad.height == 1:
+                count = f"1 row for dataset {name!r} still fails"
+            raise BadInput(f"{count}, such as {shown}: {why}; give them mended, as a frame (--with FILE)")
         rows = judged.good
     ids = picked[quarantine.ID].to_list()
     made = datasets.add(

@@ -246,7 +246,9 @@ def touched(tables: Tables, held: Content, change: Change, *, where: str) -> pl.
     unknown = wanted.join(old, on=held.key, how="anti", maintain_order="left")[held.key]
     if len(unknown):
         shown = ", ".join(map(str, unknown.head(SHOWN)))
-        raise BadInput(f"{len(unknown)} keys of {where} are not there, such as {shown}; add new rows with add")
+        count, are = ("1 key", "is") if len(unknown) == 1 else (f"{len(unknown)} keys", "are")
+        then = "" if change.changed is None else "; add new rows with add"
+        raise BadInput(f"{count} of {where} {are} not there, such as {shown}{then}")
     return old
 
 
