@@ -11,10 +11,11 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import Any, get_args
 
 import polars as pl
 
+from tidemill.core import checks
 from tidemill.core.delta import table_erasing
 from tidemill.core.delta.table_place import Place
 from tidemill.core.errors import NotFound, UnknownColumn, nearest
@@ -22,7 +23,11 @@ from tidemill.core.ids import iso
 from tidemill.core.types import DatasetVersion
 from tidemill.core.workspace import Workspace
 from tidemill.data import datasets
+from tidemill.data.catalogue import governance, policies
+from tidemill.data.catalogue.upstream import upstream
+from tidemill.data.filesets.files import is_files
 from tidemill.data.quality import contracts, quarantine
+from tidemill.data.versioning.writing import Step
 from tidemill.improve.erasure.redacting import is_distinctive
 
 Rows = list[dict[str, Any]]  # Any: JSON values
@@ -48,6 +53,7 @@ class Taken:
     files: tuple[str, ...] = ()
     linked: tuple[str, ...] = ()  # a row that has one of these as a text of any column is theirs
     references: Mapping[str, Sequence[str]] = field(default_factory=dict)  # by column: row ids of theirs elsewhere
+    apart: tuple[str, ...] = ()  # columns in which such a text is none of theirs: paths in another folder of files
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,7 @@ class Doomed:
                 files=tuple(one["files"]),
                 linked=tuple(one.get("linked", ())),
                 references=one.get("references", {}),
+                apart=tuple(one.get("apart", ())),
             )
             for name, one in value["datasets"].items()
         }
@@ -106,6 +113,7 @@ def find(ws: Workspace, subject: str, columns: Mapping[str, Sequence[str]]) -> D
         if not grown:
             break
     taken = {name: each for name, each in taken.items() if name in own or each.keys}
+    taken = _without_shared_files(ws, subject, taken, every)
     return Doomed(subject, taken, _texts(ws, subject, taken, every))
 
 
@@ -113,6 +121,7 @@ def find_rows(ws: Workspace, name: str, keys: Sequence[Any]) -> Doomed:
     """The same for rows of one dataset by their keys, whoever they are about."""
     every = tables_of(ws)
     taken = {name: _taken(ws, name, "", Taken((), (), ()), tuple(sorted({str(key) for key in keys})), every)}
+    taken = _without_shared_files(ws, "", taken, every)
     return Doomed("", taken, _texts(ws, "", taken, every))
 
 
@@ -129,6 +138,7 @@ def condition(taken: Taken, subject: str) -> table_erasing.Doomed:
         wanted = [pl.col(name).cast(pl.String) == subject for name in taken.subjects if _is_plain(schema.get(name))]
         among = {name: taken.keys for name in taken.key_columns if taken.keys}
         linked = [name for name, kind in schema.items() if kind == pl.String and not name.startswith("__")]
+        linked = [name for name in linked if name not in taken.apart]
         for column, values in [*among.items(), *taken.references.items(), *((each, taken.linked) for each in linked)]:
             if values and _is_plain(schema.get(column)):
                 wanted.append(pl.col(column).cast(pl.String).is_in(list(values)))
@@ -176,7 +186,6 @@ def _taken(
     rows = list({json.dumps(row, sort_keys=True): row for row in rows}.values())
     numbers = _only_theirs(ws, by_key, subject, frames, lambda kind: kind.is_numeric(), tables)
     files = _only_theirs(ws, by_key, subject, frames, lambda kind: kind == pl.String, tables, only=("digest",))
-    is_files = {"digest", "size_bytes", "media_type"} <= set(versions[0].columns)
     return Taken(
         tables,
         columns,
@@ -185,15 +194,16 @@ def _taken(
         rows,
         _distinctive(frames, (*columns, *by_name.key_columns)),
         {column: sorted(float(each) for each in values) for column, values in numbers.items()},
-        tuple(sorted(files.get("digest", ()))) if is_files else (),
+        tuple(sorted(files.get("digest", ()))) if is_files(versions[0]) else (),
         by.linked,
         by.references,
+        by.apart,
     )
 
 
 def _links(ws: Workspace, subject: str, taken: Mapping[str, Taken]) -> dict[str, Taken]:
     """By dataset, what makes its rows theirs by way of rows that are known already to be."""
-    texts = {text for text in (subject, *(key for each in taken.values() for key in each.keys)) if is_distinctive(text)}
+    ids = {text for text in (subject, *(key for each in taken.values() for key in each.keys)) if is_distinctive(text)}
     links: dict[str, Taken] = {}
     for name in datasets.names(ws):
         contract = contracts.get(ws, name)
@@ -204,8 +214,30 @@ def _links(ws: Workspace, subject: str, taken: Mapping[str, Taken]) -> dict[str,
             and check.args[0] in taken
             and check.args[1] in taken[check.args[0]].key_columns
         }
-        links[name] = Taken((), (), (), linked=tuple(sorted(texts)), references=references)
+        newest = datasets.log(ws, name)[0]
+        # Names of files say nothing outside of their folder: many have a 0001.jpg.
+        apart = is_files(newest) and not (upstream(ws, newest.artifact).datasets - {name}) & taken.keys()
+        columns = (newest.key,) if apart else ()
+        links[name] = Taken((), (), (), linked=tuple(sorted(ids)), references=references, apart=columns)
     return links
+
+
+def _without_shared_files(
+    ws: Workspace, subject: str, taken: Mapping[str, Taken], every: Sequence[str]
+) -> dict[str, Taken]:
+    """Without the files whose bytes a row of anybody else names, in whatever dataset."""
+    theirs_only = {each for one in taken.values() for each in one.files}
+    owner = {table: one for one in taken.values() for table in one.tables}
+    for table in every if theirs_only else ():
+        if table.startswith(("datasets/", "layers/", "quarantine/")):
+            theirs = condition(owner[table], subject) if table in owner else None
+            others = _of_others(theirs, "digest", theirs_only)
+            for frame in table_erasing.matching(ws.tables, table, others, distinct=["digest"]):
+                theirs_only -= set(frame["digest"].to_list())
+    return {
+        name: replace(one, files=tuple(each for each in one.files if each in theirs_only))
+        for name, one in taken.items()
+    }
 
 
 def _keys(frames: Iterable[pl.DataFrame], columns: Iterable[str]) -> set[str]:
@@ -325,10 +357,14 @@ def _texts(ws: Workspace, subject: str, taken: Mapping[str, Taken], every: Seque
 
 
 def _own_words(ws: Workspace) -> set[str]:
-    """Names that the workspace itself uses."""
-    words: set[str] = set()
+    """Words that the workspace itself uses: names of datasets and columns, types, tags, purposes, legal bases."""
+    words = {*policies.BASES, governance.SUBJECT, *get_args(Step), *checks.KINDS, datasets.MAIN}
     for name in datasets.names(ws):
-        words |= {name, *(column for version in datasets.log(ws, name) for column in version.columns)}
+        words.add(name)
+        for version in datasets.log(ws, name):
+            words |= {*version.columns, *version.columns.values()}
+        words |= {tag for tags in governance.tags(ws, name).values() for tag in tags}
+        words |= set(policies.get(ws, name).permits)
     return words
 
 
