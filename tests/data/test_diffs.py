@@ -90,6 +90,16 @@ def test_rows_that_were_only_appended_are_the_difference(ws: Workspace) -> None:
     assert diff(ws, last, first)["counts"] == {"added": 0, "removed": 2, "changed": 0}
 
 
+def test_rows_of_a_type_that_has_no_hash_are_compared_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: object, **__: object) -> None:
+        raise pl.exceptions.ComputeError("no hash for this type")
+
+    monkeypatch.setattr(pl.DataFrame, "hash_rows", none)
+    one, other = (pl.DataFrame({"id": [1, 2], "x": [1, last]}) for last in (2, 3))
+    found = difference(one, other, key="id", columns=["id", "x"])
+    assert found.changed_columns() == {"x": 1}
+
+
 def test_a_version_differs_from_itself_in_nothing(ws: Workspace) -> None:
     first = begin(ws)
     found = diff(ws, first, first)

@@ -146,7 +146,7 @@ def difference(before: pl.DataFrame, after: pl.DataFrame, *, key: str, columns: 
     # Words of the rows first: comparing 20 columns of 1M rows side by side needs them twice in memory.
     hashes = [_hashed(each, key) for each in (old, new)]
     both = hashes[0].join(hashes[1].rename({_HASH: _OTHER}), on=key)
-    maybe = both.filter(pl.col(_HASH) != pl.col(_OTHER)).select(key)
+    maybe = both.filter(pl.col(_HASH).ne_missing(pl.col(_OTHER)) | pl.col(_HASH).is_null()).select(key)
     old, new = (each.join(maybe, on=key, how="semi").sort(key) for each in (old, new))
     flags = _flags(old, new, key)
     differs = flags.select(pl.any_horizontal(pl.exclude(key), pl.lit(False))).to_series()
@@ -201,13 +201,13 @@ def _rows(frame: pl.DataFrame) -> list[dict[str, Any]]:
 
 
 def _hashed(frame: pl.DataFrame, key: str) -> pl.DataFrame:
-    """The key and a 64-bit word of each row."""
+    """The key and a 64-bit word of each row; null words where Polars hashes no such rows, so each is compared."""
     try:
         words = frame.hash_rows(seed=1)
     except (PolarsError, BaseException) as error:
         if type(error).__name__ != "PanicException" and not isinstance(error, PolarsError):
             raise
-        words = pl.Series(range(frame.height))  # a type that polars does not hash: compare each row
+        words = pl.Series([None] * frame.height, dtype=pl.UInt64)
     return frame.select(key).with_columns(words.alias(_HASH))
 
 
