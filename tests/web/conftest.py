@@ -98,12 +98,12 @@ def play(mill: tm.Project) -> None:
 def manage(mill: tm.Project, folder: Path) -> None:
     """Guests with personal columns, a contract that keeps one out, a tag and a branch; pictures; a feature view."""
     ws = mill.ws
-    guests = pl.DataFrame({"guest": ["g1", "g2"], "email": ["ada@example.org", "bob@example.org"], "age": [36, 51]})
+    guests = pl.DataFrame({"age": [36, 51], "guest": ["g1", "g2"], "email": ["ada@example.org", "bob@example.org"]})
     datasets.add(ws, "guests", guests, key="guest", message="two <guests>")
     governance.describe(ws, "guests", owner="ada", description="Who came", classification="confidential")
     governance.tag(ws, "guests", "email", "pii:email", "subject")
     contracts.set_contract(ws, "guests", contract.rules(["guest unique", "age between 0 130"]))
-    late = pl.DataFrame({"guest": ["g3", "g4"], "email": ["cy@example.org", "di@example.org"], "age": [44, 444]})
+    late = pl.DataFrame({"age": [44, 444], "guest": ["g3", "g4"], "email": ["cy@example.org", "di@example.org"]})
     importing.add(ws, "guests", late, key="guest", message="later")
     datasets.update(ws, "guests", pl.DataFrame({"guest": ["g2"], "age": [52]}), message="a birthday")
     datasets.tag(ws, "guests", 2, "opening")

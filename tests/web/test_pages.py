@@ -150,6 +150,12 @@ def test_what_changed_is_shown_row_by_row(browser: httpx.Client) -> None:
     assert "<ins>52</ins>" in page
 
 
+def test_what_names_a_row_is_seen_first_wherever_it_stands(browser: httpx.Client) -> None:
+    for page, section in (("", "First rows"), ("/diff?old=1&new=2", "Added rows"), ("/contract", "In quarantine")):
+        shown = browser.get(f"/datasets/guests{page}").text.partition(section)[2]
+        assert shown.index(">guest<") < shown.index(">age<")
+
+
 def test_what_fails_the_contract_waits_in_quarantine_with_its_reason(browser: httpx.Client) -> None:
     found = browser.get("/datasets/guests/contract.json").json()
     assert found["rules"] == ["guest unique", "age between 0 130"]
