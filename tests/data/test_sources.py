@@ -345,6 +345,12 @@ def test_a_database_that_cannot_answer_says_why(tmp_path: Path) -> None:
         (url, "SELECT 1 AS a, 2 AS a", BadInput, "the query gives column 'a' twice; name one of them AS something"),
         (url, "SELECT 1 AS a UNION ALL SELECT 'x'", WrongType, "column 'a' of the query holds int and str; CAST it"),
         ("nosuch://host/name", "x", BadInput, "nosuch:// is no database that SQLAlchemy knows here; write dialect"),
+        (
+            "sqlite://host:port/name",
+            "x",
+            BadInput,
+            "sqlite:// is no database that SQLAlchemy knows here; write dialect",
+        ),
         ("mysql+pymysql://host/name", "x", MissingExtra, "mysql\\+pymysql:// needs the driver pymysql: pip install"),
         ("http://host/rows.csv", None, BadInput, "no source reads http://; allowed are paths, s3:// and SQLAlchemy's"),
     ]

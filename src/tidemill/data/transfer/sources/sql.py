@@ -85,7 +85,7 @@ def connected(url: str) -> tuple[sa.URL, sa.Engine]:
         raise MissingExtra(
             f"{url.split(':', 1)[0]}:// needs the driver {error.name}: pip install {error.name}"
         ) from error
-    except (NoSuchModuleError, ArgumentError) as error:
+    except (NoSuchModuleError, ArgumentError, ValueError) as error:  # ValueError: a port that is no number
         raise BadInput(
             f"{url.split(':', 1)[0]}:// is no database that SQLAlchemy knows here; "
             "write dialect://user@host/name, for example sqlite:///file.db or postgresql://user@host/name"
