@@ -59,6 +59,17 @@ def test_personal_features_are_masked_for_who_may_not_see_them(weather: Shell, t
     assert told() == [4.5] * 3
 
 
+def test_a_purpose_is_asked_for_where_a_dataset_of_the_view_has_a_policy(weather: Shell, tmp_path: Path) -> None:
+    (tmp_path / "asked.csv").write_text("station,at\n7,2026-01-01T07:00:00Z\n")
+    weather("features", "materialize", "near")
+    weather("dataset", "allow", "weather", "forecast", "--basis", "not_personal")
+    for verb in (["lookup", "near", "station=7"], ["offline", "near", "asked.csv", "--time", "at"]):
+        refused = weather("features", *verb)
+        assert refused.code != 0
+        assert "named purposes only" in refused.err
+        assert weather("features", *verb, "--purpose", "forecast").code == 0
+
+
 def test_only_what_came_since_is_materialized(weather: Shell, tmp_path: Path) -> None:
     weather("features", "materialize", "near")
     (tmp_path / "more.csv").write_text("id,station,at,temp\n4,9,2026-01-01T06:00:00Z,1\n")

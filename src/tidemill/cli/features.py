@@ -79,9 +79,12 @@ def define(ctx: click.Context, view: str, sources: tuple[str, ...], path: Path |
 @click.argument("path", type=click.Path())
 @click.option("--time", required=True, metavar="COLUMN", help="Column of the moments to look back from.")
 @click.option("--output", "-o", type=click.Path(path_type=Path, dir_okay=False), help="Parquet file; default: show.")
+@click.option("--purpose", help="What for; checked where a dataset of the view has a policy.")
 @as_json
 @click.pass_context
-def offline(ctx: click.Context, view: str, path: str, time: str, output: Path | None, json_: bool) -> None:
+def offline(
+    ctx: click.Context, view: str, path: str, time: str, output: Path | None, purpose: str | None, json_: bool
+) -> None:
     """The rows of a file, each with the view's features as they were known at its time.
 
     Personal features are masked for who may not see them.
@@ -89,6 +92,7 @@ def offline(ctx: click.Context, view: str, path: str, time: str, output: Path | 
     mill = project(ctx)
     from tidemill.data.catalogue import access
 
+    mill.features.require(view, purpose)
     made = mill.features.offline(view, read(path), time=time)
     made = access.masked(mill.ws, made.lazy(), mill.features.hidden(view)).collect()
     if output is not None:
@@ -127,10 +131,17 @@ def materialize(
 @click.argument("entities", nargs=-1, required=True)
 @click.option("--at", type=Moment(), help="The moment; default: now.")
 @click.option("--from", "store", metavar="STORE", help="The online store; default: in the workspace.")
+@click.option("--purpose", help="What for; checked where a dataset of the view has a policy.")
 @as_json
 @click.pass_context
 def lookup(
-    ctx: click.Context, view: str, entities: tuple[str, ...], at: datetime | None, store: str | None, json_: bool
+    ctx: click.Context,
+    view: str,
+    entities: tuple[str, ...],
+    at: datetime | None,
+    store: str | None,
+    purpose: str | None,
+    json_: bool,
 ) -> None:
     """The features of ENTITIES, each "column=value" (several columns: "a=1,b=2").
 
@@ -139,6 +150,7 @@ def lookup(
     mill = project(ctx)
     from tidemill.data.catalogue import access
 
+    mill.features.require(view, purpose)
     wanted = mill.features.entities(view, [_entity(each) for each in entities])
     answered = mill.features.lookup(view, wanted, at=at, store=store)
     hidden = mill.features.hidden(view)

@@ -91,6 +91,14 @@ class Features:
 
         return online.lookup(self.ws, view, entities, at=at, store=store)
 
+    def require(self, view: str, purpose: str | None) -> None:
+        """Refused where a dataset of the view may not be used for the purpose; see `policies.require`."""
+        from tidemill.data.catalogue import policies
+        from tidemill.data.feature_store import features
+
+        used = features.versions(self.ws, features.get(self.ws, view))
+        policies.require(self.ws, used.values(), purpose)
+
     def hidden(self, view: str) -> dict[str, list[str]]:
         """The features that come from personal columns which this actor may not see, and their tags."""
         from tidemill.data.catalogue import shown
