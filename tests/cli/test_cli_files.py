@@ -34,6 +34,18 @@ def test_a_folder_is_compared_added_and_checked_out(photos: Shell, tmp_path: Pat
     assert (tmp_path / "old" / "sub" / "b.bin").read_bytes() == bytes(range(256))
 
 
+def test_files_that_may_be_used_for_named_purposes_only_are_not_handed_out_without_one(
+    photos: Shell, tmp_path: Path
+) -> None:
+    photos("dataset", "allow", "photos", "sorting", "--basis", "not_personal")
+    for verb in (["cat", "photos", "a.txt"], ["checkout", "photos", "copy"]):
+        refused = photos("dataset", *verb)
+        assert refused.code != 0
+        assert "named purposes only" in refused.err
+        assert not (tmp_path / "copy").exists()
+        assert photos("dataset", *verb, "--purpose", "sorting").code == 0
+
+
 def test_a_checkout_keeps_what_is_stored_nowhere_unless_forced(photos: Shell, tmp_path: Path) -> None:
     photos("dataset", "checkout", "photos", "copy")
     (tmp_path / "copy" / "a.txt").write_text("mine, stored nowhere")

@@ -83,12 +83,16 @@ def status(ctx: click.Context, name: str, folder: Path, ref: str | None, json_: 
 @click.argument("folder", type=click.Path(path_type=Path))
 @of_version
 @click.option("--force", is_flag=True, help="Overwrite changed files whose bytes are stored nowhere.")
+@click.option("--purpose", help="What for; checked where the dataset has a policy.")
 @as_json
 @click.pass_context
-def checkout(ctx: click.Context, name: str, folder: Path, ref: str | None, force: bool, json_: bool) -> None:
+def checkout(
+    ctx: click.Context, name: str, folder: Path, ref: str | None, force: bool, purpose: str | None, json_: bool
+) -> None:
     """Make the folder hold the version's files."""
     mill = project(ctx)
     version = mill.data.get(name, ref)
+    mill.policies.require(version, purpose)
     with progress(f"writing {folder}: files") as tell:
         done: dict[str, Any] = mill.files.checkout(version, folder, force=force, progress=tell)
 
@@ -105,12 +109,17 @@ def checkout(ctx: click.Context, name: str, folder: Path, ref: str | None, force
 @click.argument("path")
 @of_version
 @click.option("--output", "-o", type=click.Path(path_type=Path, dir_okay=False), help="Write to this file.")
+@click.option("--purpose", help="What for; checked where the dataset has a policy.")
 @as_json
 @click.pass_context
-def cat(ctx: click.Context, name: str, path: str, ref: str | None, output: Path | None, json_: bool) -> None:
+def cat(
+    ctx: click.Context, name: str, path: str, ref: str | None, output: Path | None, purpose: str | None, json_: bool
+) -> None:
     """One file's bytes, to standard output or to a file; --json says its size and digest only."""
     mill = project(ctx)
-    data = mill.files.read(mill.data.get(name, ref), path)
+    version = mill.data.get(name, ref)
+    mill.policies.require(version, purpose)
+    data = mill.files.read(version, path)
     if output is not None:
         output.write_bytes(data)
     elif not json_:
