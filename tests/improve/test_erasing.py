@@ -299,7 +299,7 @@ def test_rows_elsewhere_that_hang_on_theirs_go_too_by_id_by_name_and_by_referenc
             "note": ["", "", EMAIL],
         }
         datasets.add(ws, "orders", pl.DataFrame(orders), key="order")
-        parcels = {"parcel": [1, 2, 3], "holds": ["o-2026-000018", "o-2026-000017", "o-2026-000018"]}
+        parcels = {"parcel": [1, 2, 3], "order": ["o-2026-000018", "o-2026-000017", "o-2026-000018"]}
         datasets.add(ws, "parcels", pl.DataFrame(parcels), key="parcel")
         rule = contract.Contract(checks=(checks.references("of", "people", "number"),))
         contracts.set_contract(ws, "orders", rule)
@@ -310,3 +310,16 @@ def test_rows_elsewhere_that_hang_on_theirs_go_too_by_id_by_name_and_by_referenc
         # A parcel has the number 1 too, but nothing says that it is a person's.
         assert left["dataset/parcels@1"]["parcel"].to_list() == [1, 3]
         assert erasing.erase(ws, EMAIL, columns={"people": ["email"]}).rows == {"people": 0}
+
+
+def test_a_word_that_is_somebody_s_id_is_anybody_s_elsewhere(tmp_path: Path) -> None:
+    with tm.open(tmp_path / "words.mill") as mill:
+        ws = mill.ws
+        people = pl.DataFrame({"person": ["berlin", "1234567"], "email": [EMAIL, "bob@example.org"]})
+        datasets.add(ws, "people", people, key="person")
+        cities = pl.DataFrame({"id": [1, 2, 3], "city": ["berlin", "paris", "berlin"], "serial": ["1234567", "2", "3"]})
+        datasets.add(ws, "cities", cities, key="id")
+        done = erasing.erase(ws, EMAIL, columns={"people": ["email"]})
+        assert done.rows == {"people": 1}
+        erasing.erase(ws, "1234567", columns={"people": ["person"]})
+        assert contents(ws)["dataset/cities@1"].height == 3

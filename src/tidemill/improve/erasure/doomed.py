@@ -28,7 +28,7 @@ from tidemill.data.catalogue.upstream import upstream
 from tidemill.data.filesets.files import is_files
 from tidemill.data.quality import contracts, quarantine
 from tidemill.data.versioning.writing import Step
-from tidemill.improve.erasure.redacting import is_distinctive
+from tidemill.improve.erasure.redacting import is_distinctive, is_identifier
 
 Rows = list[dict[str, Any]]  # Any: JSON values
 MOST_MERGED = 2_000
@@ -93,9 +93,10 @@ class Doomed:
 def find(ws: Workspace, subject: str, columns: Mapping[str, Sequence[str]]) -> Doomed:
     """Look for the person in every dataset that has subject columns, then for rows elsewhere that hang on those.
 
-    Such rows hold the subject, or the id of a row of theirs, as the text of any column, if it is distinctive; or the id
-    of a row of theirs in a column that the dataset's contract says refers to it. Raises NotFound, UnknownColumn for
-    wrong names.
+    Such rows hold the subject in a column of the same name, or in any column if it is an identifier (letters with
+    digits or @, as an address or an order's number; a word alone may be anybody's); or the id of a row of theirs, if
+    distinctive, in a column with the name of that dataset's key; or any id of theirs in a column that the contract
+    says refers to it. Raises NotFound, UnknownColumn for wrong names.
     """
     every = tables_of(ws)
     own = {name: Taken((), tuple(each), ()) for name, each in columns.items()}
@@ -203,22 +204,27 @@ def _taken(
 
 def _links(ws: Workspace, subject: str, taken: Mapping[str, Taken]) -> dict[str, Taken]:
     """By dataset, what makes its rows theirs by way of rows that are known already to be."""
-    ids = {text for text in (subject, *(key for each in taken.values() for key in each.keys)) if is_distinctive(text)}
+    linked = (subject,) if is_identifier(subject) else ()
+    by_name: dict[str, set[str]] = {}
+    for each in taken.values():
+        for column in each.subjects:
+            by_name.setdefault(column, set()).add(subject)
+        for column in each.key_columns:
+            by_name.setdefault(column, set()).update(filter(is_distinctive, each.keys))
     links: dict[str, Taken] = {}
     for name in datasets.names(ws):
         contract = contracts.get(ws, name)
-        references = {
-            check.column: taken[check.args[0]].keys
-            for check in (contract.checks if contract is not None else ())
-            if check.kind == "references"
-            and check.args[0] in taken
-            and check.args[1] in taken[check.args[0]].key_columns
-        }
         newest = datasets.log(ws, name)[0]
         # Names of files say nothing outside of their folder: many have a 0001.jpg.
         apart = is_files(newest) and not (upstream(ws, newest.artifact).datasets - {name}) & taken.keys()
         columns = (newest.key,) if apart else ()
-        links[name] = Taken((), (), (), linked=tuple(sorted(ids)), references=references, apart=columns)
+        meant = {column: set(by_name.get(column, ())) for column in newest.columns if column not in columns}
+        for check in contract.checks if contract is not None else ():
+            owner = taken.get(str(check.args[0])) if check.kind == "references" else None
+            if owner is not None and check.args[1] in owner.key_columns:
+                meant.setdefault(check.column, set()).update(owner.keys)
+        references = {column: tuple(sorted(values)) for column, values in meant.items() if values}
+        links[name] = Taken((), (), (), linked=linked, references=references, apart=columns)
     return links
 
 

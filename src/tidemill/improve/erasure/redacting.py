@@ -121,6 +121,16 @@ def is_distinctive(text: str) -> bool:
     return not _NUMBER.fullmatch(text) or sum(letter.isdigit() for letter in text) >= SHORTEST_NUMBER
 
 
+def is_identifier(text: str) -> bool:
+    """Whether a distinctive text names one thing wherever it stands: letters with digits or @, not a word.
+
+    >>> [is_identifier(text) for text in ("ada@example.org", "o-2026-17", "Reading", "1234567")]
+    [True, True, False, False]
+    """
+    mixed = any(letter.isdigit() or letter == "@" for letter in text)
+    return is_distinctive(text) and mixed and any(letter.isalpha() for letter in text)
+
+
 def cleaned(value: Json, texts: Texts, *, keys: frozenset[str] = frozenset(), columns: Iterable[str] = ()) -> Json:
     """The JSON value without the person. keys: the person's row ids, where the value is about their dataset.
 
