@@ -29,6 +29,15 @@ def marker(root: Path, text: str) -> Path:
     return root
 
 
+def test_each_workspace_of_a_process_has_the_environment_that_its_runs_name(tmp_path: Path) -> None:
+    for number in range(40):  # a store that is gone leaves its id() to a later one
+        ws = open_workspace(tmp_path / f"{number}.mill")
+        with recorded(ws, "test.run", "a") as run:
+            pass
+        assert ws.store.has(run.run.environment or "")
+        ws.close()
+
+
 def test_a_new_folder_becomes_a_workspace_whose_format_comes_first(tmp_path: Path) -> None:
     ws = open_workspace(tmp_path / "deep" / "new.mill")
     text = (ws.root / MARKER).read_text()

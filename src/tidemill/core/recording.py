@@ -14,8 +14,10 @@ from dataclasses import replace
 from functools import cache
 from importlib.metadata import Distribution, distributions
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from tidemill.core.ids import canonical_json, digest, json_digest, new_id, utc_now
+from tidemill.core.store import Store
 from tidemill.core.types import Artifact, Edge, Point, Query, Run, Status, View
 from tidemill.core.workspace import Workspace
 
@@ -182,16 +184,17 @@ def _name_and_version(dist: Distribution) -> str:
     return f"{fields['Name']}=={fields.get('Version')}" if fields.get("Name") else ""
 
 
-_stored: set[tuple[int, str]] = set()
+# By the store itself, not its id(): a store that is gone leaves its id to the next one, which has nothing yet.
+_stored: WeakKeyDictionary[Store, str] = WeakKeyDictionary()
 
 
 def environment(ws: Workspace) -> str:
     """The digest of this process's environment (Python, system, distributions); its JSON is in the store."""
     described = _described()
     name = digest(described)
-    if (id(ws.store), name) not in _stored:
+    if _stored.get(ws.store) != name:
         ws.store.put(described)
-        _stored.add((id(ws.store), name))
+        _stored[ws.store] = name
     return name
 
 
