@@ -16,6 +16,7 @@ from tidemill.core.errors import BadInput, Conflict, NotFound
 from tidemill.core.types import DatasetVersion, Query
 from tidemill.core.workspace import Workspace, open_workspace
 from tidemill.data import datasets
+from tidemill.data.versioning import diffs
 from tidemill.data.versioning.branches import MergeConflict, Side, branch, branches, merge, three_way
 from tidemill.data.versioning.versions import ancestry, log
 
@@ -314,5 +315,6 @@ def test_branches_and_layers_live_in_postgresql_and_s3(
     again = open_workspace(address, store=f"s3://{bucket}/mill")
     found = rows(again, made)
     assert (found[1][0], found[2][0], 3 in found, made.rows) == ("blue", "green", False, 19)
-    assert datasets.diff(again, "cells", 1, "main")["changed"] == [1, 2]
+    found = diffs.diff(again, datasets.get(again, "cells", 1), datasets.resolve(again, "cells", "main"))
+    assert [row["key"] for row in found["changed"]] == [1, 2]
     again.close()

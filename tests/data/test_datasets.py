@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -16,6 +17,7 @@ from tidemill.core.recording import outputs_of
 from tidemill.core.types import DatasetVersion, Query, Run
 from tidemill.core.workspace import Workspace, open_workspace
 from tidemill.data import datasets
+from tidemill.data.versioning import diffs
 
 AT = datetime(2013, 4, 1, 5, 30, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -318,37 +320,44 @@ def test_an_unknown_dataset_names_the_nearest(ws: Workspace) -> None:
 # --------------------------------------------------------------------------------------------------------------- diff
 
 
+def diff(ws: Workspace, old: int, new: int) -> dict[str, Any]:
+    return diffs.diff(ws, datasets.get(ws, "weather", old), datasets.get(ws, "weather", new))
+
+
+def keys(found: dict[str, Any]) -> tuple[list[str], ...]:
+    """Of added, removed and changed rows."""
+    rows = ([row[found["key"]] for row in found[what]] for what in ("added", "removed"))
+    return (*rows, [row["key"] for row in found["changed"]])
+
+
 def test_diff_names_rows_and_columns_that_differ(ws: Workspace) -> None:
     add(ws, hours(0, 1, 2))
     changed = hours(1, 2, 3).with_columns(
         pl.when(id="EWR-1").then(None).otherwise("temp").alias("temp"), wind=pl.lit(3.0)
     )
     add(ws, changed.drop("known"), mode="replace", known_time=None)
-    assert datasets.diff(ws, "weather", 1, 2) == {
-        "name": "weather",
-        "old": 1,
-        "new": 2,
-        "columns_added": ["wind"],
-        "columns_removed": ["known"],
-        "columns_retyped": [],
-        "added": ["EWR-3"],
-        "removed": ["EWR-0"],
-        "changed": ["EWR-1"],
+    found = diff(ws, 1, 2)
+    assert (found["name"], found["old"], found["new"]) == ("weather", 1, 2)
+    assert {what: list(columns) for what, columns in found["schema"].items()} == {
+        "added": ["wind"],
+        "removed": ["known"],
+        "retyped": [],
     }
-    back = datasets.diff(ws, "weather", 2, 1)
-    assert (back["added"], back["removed"], back["changed"]) == (["EWR-0"], ["EWR-3"], ["EWR-1"])
-    assert datasets.diff(ws, "weather", 1, 1)["changed"] == []
+    assert keys(found) == (["EWR-3"], ["EWR-0"], ["EWR-1"])
+    assert keys(diff(ws, 2, 1)) == (["EWR-0"], ["EWR-3"], ["EWR-1"])
+    assert keys(diff(ws, 1, 1)) == ([], [], [])
 
 
 def test_diff_leaves_a_column_of_another_type_out_of_the_comparison(ws: Workspace) -> None:
     add(ws, hours(0, 1))
     add(ws, hours(0, 1).cast({"temp": pl.String}), mode="replace")
-    found = datasets.diff(ws, "weather", 1, 2)
-    assert (found["columns_retyped"], found["changed"], found["added"]) == (["temp"], [], [])
+    found = diff(ws, 1, 2)
+    assert list(found["schema"]["retyped"]) == ["temp"]
+    assert keys(found) == ([], [], [])
 
 
 def test_versions_with_other_keys_cannot_be_compared(ws: Workspace) -> None:
     add(ws, hours(0, 1))
     add(ws, hours(0, 1), mode="replace", key="hour")
     with pytest.raises(BadInput, match=r"has key 'id' .* in version 1 and 'hour' .* in version 2"):
-        datasets.diff(ws, "weather", 1, 2)
+        diff(ws, 1, 2)

@@ -24,7 +24,7 @@ from tidemill.core.workspace import Workspace, open_workspace
 from tidemill.data import datasets
 from tidemill.data.filesets import files, folders
 from tidemill.data.quality import contracts
-from tidemill.data.versioning import branches
+from tidemill.data.versioning import branches, diffs
 
 OLD = datetime(2020, 1, 1, tzinfo=UTC).timestamp()
 
@@ -85,12 +85,12 @@ def test_the_old_version_reads_as_it_was_after_a_change(ws: Workspace, folder: P
     second = files.add_folder(ws, "cells", folder)
     assert contents(ws, second) == {"one.png": b"First", "new.png": b"new", "train/three.txt": b""}
     assert contents(ws, first)["one.png"] == b"first"
-    compared = datasets.diff(ws, "cells", 1, 2)
-    assert (compared["added"], compared["removed"], compared["changed"]) == (
+    compared = diffs.diff(ws, first, second)
+    assert [[row["path"] for row in compared[what]] for what in ("added", "removed")] == [
         ["new.png"],
         ["train/two.png"],
-        ["one.png"],
-    )
+    ]
+    assert [row["key"] for row in compared["changed"]] == ["one.png"]
 
 
 def test_the_same_files_give_the_same_digest_from_any_folder(ws: Workspace, folder: Path, tmp_path: Path) -> None:
@@ -281,7 +281,8 @@ def test_a_changed_label_is_a_changed_row(ws: Workspace, folder: Path, tmp_path:
     files.add_folder(ws, "cells", folder, manifest=manifest)
     manifest.write_text('{"path":"one.png","label":"platelet"}\n')
     files.add_folder(ws, "cells", folder, manifest=manifest)
-    assert datasets.diff(ws, "cells", 1, 2)["changed"] == ["one.png"]
+    compared = diffs.diff(ws, datasets.get(ws, "cells", 1), datasets.get(ws, "cells", 2))
+    assert [(row["key"], row["columns"]["label"]["new"]) for row in compared["changed"]] == [("one.png", "platelet")]
 
 
 def test_a_manifest_that_does_not_fit_can_be_refused(ws: Workspace, folder: Path, tmp_path: Path) -> None:

@@ -41,7 +41,6 @@ __all__ = [
     "add",
     "add_column",
     "delete",
-    "diff",
     "find",
     "get",
     "log",
@@ -254,15 +253,6 @@ def scan(
         return layers.scan(ws.tables, held, columns=wanted, verify=verify)
     rows = layers.scan(ws.tables, held, columns=list(dict.fromkeys([*wanted, known])), verify=verify)
     return rows.filter(pl.col(known) <= ws.clock).select(wanted)
-
-
-def diff(ws: Workspace, name: str, old: Ref, new: Ref) -> dict[str, Any]:
-    """What differs between two versions: columns, and the keys of added, removed and changed rows.
-
-    A row is changed when a column that both versions have, with the same type, has another value. `diffs.diff` shows
-    the values too.
-    """
-    return diffs.keys(ws, resolve(ws, name, old), resolve(ws, name, new))
 
 
 # -------------------------------------------------------------------------------------------------------------- inside

@@ -86,25 +86,6 @@ def diff(ws: Workspace, one: DatasetVersion, other: DatasetVersion, *, at_most: 
     }
 
 
-def keys(ws: Workspace, one: DatasetVersion, other: DatasetVersion) -> dict[str, Any]:
-    """The columns that differ, and the keys of all added, removed and changed rows."""
-    before, after = layers.content(one), layers.content(other)
-    was, now = layers.schema(ws.tables, before), layers.schema(ws.tables, after)
-    _require_same_key(one, other, was, now)
-    found = between(ws.tables, before, after, appended=_only_appended(ws, one, other))
-    return {
-        "name": other.name,
-        "old": one.version,
-        "new": other.version,
-        "columns_added": [name for name in now if name not in was],
-        "columns_removed": [name for name in was if name not in now],
-        "columns_retyped": [name for name, kind in now.items() if was.get(name, kind) != kind],
-        "added": found.added[found.key].to_list(),
-        "removed": found.removed[found.key].to_list(),
-        "changed": found.flags[found.key].to_list(),
-    }
-
-
 def between(
     tables: Tables, one: Content, other: Content, *, columns: Sequence[str] | None = None, appended: bool = False
 ) -> Difference:
