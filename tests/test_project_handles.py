@@ -16,9 +16,13 @@ import tidemill as tm
 from tidemill.core.errors import NotFound, Refused, WrongType
 from tidemill.project.contracts import Contracts
 from tidemill.project.data import Data
+from tidemill.project.deployments import Deployments
 from tidemill.project.features import Features
 from tidemill.project.files import Files
 from tidemill.project.governance import Governance
+from tidemill.project.labels import Labels
+from tidemill.project.lineage import Lineage
+from tidemill.project.models import Models
 from tidemill.project.policies import Policies
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -29,6 +33,10 @@ HANDLES = {
     "features": Features,
     "governance": Governance,
     "policies": Policies,
+    "labels": Labels,
+    "models": Models,
+    "deployments": Deployments,
+    "lineage": Lineage,
 }
 
 
@@ -132,7 +140,7 @@ def test_a_fit_is_refused_where_its_purpose_is_not_allowed(mill: tm.Project) -> 
         mill.fit(fit, train, recipe, target="late")
     with pytest.raises(Refused, match="may not be used for 'advertising'"):
         mill.tune(fit, train, recipe, on=test, target="late", trials=1, purpose="advertising")
-    assert [run.kind for run in mill.runs(kind="train.*")] == []
+    assert [run.kind for run in mill.lineage.runs(kind="train.*")] == []
     assert mill.fit(fit, train, recipe, target="late", purpose="lateness").run
     refused = mill.governance.who(what="read", subject="dataset/rides")
     assert [line["kind"] for line in refused if line["kind"] == "refused"] == ["refused", "refused"]

@@ -65,7 +65,7 @@ def build(mill: tm.Project, hold_out: timedelta = timedelta(days=14), name: str 
     """A model from all that is known at mill.now; the newest `hold_out` tests it. The first one is tuned."""
     train, test = rows(mill).labelled(mill.dataset("landings"), "late").split(time=[mill.now - hold_out])
     fits = {fit.__name__: fit for fit in (boosting, linear, forest)}
-    if (before := mill.find_model("departures")) is None:
+    if (before := mill.models.find("departures")) is None:
         early, late = train.split(time=[mill.now - 2 * hold_out])
         best = mill.tune(list(fits.values()), early, RECIPE, on=late, target="late", progress=replay.show_trial)
         choice, params = best.fit_name, best.params

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +81,7 @@ def bring(mill: tm.Project, since: datetime, until: datetime) -> None:
 
 def check(mill: tm.Project) -> None:
     """Stop at rows that cannot be; report those that are merely odd."""
-    if mill.runs(kind="data.check", limit=1):
+    if mill.lineage.runs(kind="data.check", limit=1):
         return
     mill.dataset("flights").check(
         tm.unique("flight_id"),
@@ -99,11 +99,11 @@ def review(mill: tm.Project, rows: Callable[[tm.Project], tm.Rows]) -> None:
 
     def ask() -> int:
         recent = rows(mill).labelled(mill.dataset("landings"), "late").where(since=FIRST - 14 * DAY)
-        return mill.ask_for_labels(
+        return mill.labels.ask(
             "late-review", recent, departures.linear, departures.RECIPE, target="late", params={}, at_most=20
         )
 
-    if not mill.events("labels/late-review/*"):
+    if not mill.lineage.events("labels/late-review/*"):
         say(f"{ask()} suspicious labels wait for a person: tidemill label next late-review")
 
 
@@ -128,10 +128,10 @@ def play(
             continue
         ask(served, live.filter(pl.col("scheduled").is_between(day, day + DAY, closed="left")))
         landed = truth.filter(pl.col("known").is_between(day, day + DAY, closed="left"))
-        mill.at(day + DAY).truth(
+        mill.at(day + DAY).deployments.truth(
             NAME,
             landed.select(
-                pl.col("flight_id").map_elements(lambda key: mill.prediction_id(NAME, key), pl.String).alias("id"),
+                pl.col("flight_id").map_elements(partial(mill.deployments.prediction_id, NAME), pl.String).alias("id"),
                 value="late",
                 known_time="known",
             ),

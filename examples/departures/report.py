@@ -26,15 +26,15 @@ def month(
     """Scores of one month on the same rows for the three strategies: the loop's are the answers that were served."""
     truth = mill.dataset("landings").frame().select("flight_id", value="late")
     scored: dict[str, pl.DataFrame] = {
-        which: pl.DataFrame({"flight_id": rows["flight_id"], "score": mill.score(model, rows)})
+        which: pl.DataFrame({"flight_id": rows["flight_id"], "score": mill.models.score(model, rows)})
         for which, model in (("frozen", frozen), ("blind", blind))
     }
-    answered = mill.predictions(name, since=begin, until=end)
+    answered = mill.deployments.predictions(name, since=begin, until=end)
     scored["loop"] = answered.select(pl.col("row_key").alias("flight_id"), "score")
     lines: dict[str, Any] = {"month": f"{begin:%Y-%m}", "rows": rows.height, "answered": answered.height}
     for which, frame in scored.items():
         joined = frame.join(truth, on="flight_id", how="inner")
-        lines[which] = mill.scores(joined["value"].to_numpy(), joined["score"].to_numpy())
+        lines[which] = mill.models.scores(joined["value"].to_numpy(), joined["score"].to_numpy())
     return lines
 
 
@@ -45,7 +45,8 @@ def result(mill: tm.Project, name: str, months: list[dict[str, Any]], *, seconds
         for each in mill.improve(lambda _: mill.model(name), on=name).decisions()
     ]
     kinds = [each["kind"] for each in decisions]
-    served, blind = mill.models(name), mill.models(f"{name}-blind")
+    alerts = mill.deployments.alerts(name)
+    served, blind = mill.models.all(name), mill.models.all(f"{name}-blind")
     labels = [int(model.artifact.meta["train_rows"]) for model in reversed(served)]
     cost = {
         "frozen": {"alerts": 0, "retrains": 0, "promotions": 0, "rollbacks": 0, "labels": labels[0]},
@@ -57,7 +58,7 @@ def result(mill: tm.Project, name: str, months: list[dict[str, Any]], *, seconds
             "labels": sum(int(model.artifact.meta["train_rows"]) for model in blind),
         },
         "loop": {
-            "alerts": len(mill.alerts(name)),
+            "alerts": len(alerts),
             "retrains": len(served) - 1,
             "promotions": kinds.count("promoted"),
             "rollbacks": kinds.count("rolled back"),
@@ -67,9 +68,9 @@ def result(mill: tm.Project, name: str, months: list[dict[str, Any]], *, seconds
     cost["frozen"]["cpu_s"] = 0.0
     cost["blind"]["cpu_s"] = _cpu(mill, "flow.step", f"{name}-blind")
     cost["loop"]["cpu_s"] = round(_cpu(mill, "improve.*", name) + _cpu(mill, "watch.*", name), 1)
-    last = mill.predictions(name, since=datetime(2013, 4, 1, tzinfo=UTC)).tail(1).to_dicts()[0]
+    last = mill.deployments.predictions(name, since=datetime(2013, 4, 1, tzinfo=UTC)).tail(1).to_dicts()[0]
     first_row = mill.dataset("flights", 1).where(until="2013-02-01").frame()["flight_id"][0]
-    impact = mill.row_impact("flights", first_row)
+    impact = mill.lineage.row("flights", first_row)
     return {
         "months": months,
         "mean": {
@@ -78,11 +79,11 @@ def result(mill: tm.Project, name: str, months: list[dict[str, Any]], *, seconds
         },
         "cost": cost,
         "decisions": decisions,
-        "alerts": [{"at": f"{each.at:%Y-%m-%d}", "what": each.what, "text": each.text} for each in mill.alerts(name)],
-        "prediction": (traced := mill.prediction(last["id"])),
-        "tree_lines": mill.tree_lines(traced["tree"]),
+        "alerts": [{"at": f"{each.at:%Y-%m-%d}", "what": each.what, "text": each.text} for each in alerts],
+        "prediction": (traced := mill.lineage.prediction(last["id"])),
+        "tree_lines": mill.lineage.lines(traced["tree"]),
         "impact": impact,
-        "audit_faults": len(mill.verify()),
+        "audit_faults": len(mill.lineage.verify()),
         "seconds": round(seconds, 1),
     }
 
@@ -97,7 +98,7 @@ def _short(lines: list[str]) -> list[str]:
 
 
 def _cpu(mill: tm.Project, kind: str, name: str) -> float:
-    found = mill.runs(kind=kind, name=name, limit=100_000)
+    found = mill.lineage.runs(kind=kind, name=name, limit=100_000)
     return round(sum(run.cpu_s or 0.0 for run in found), 1)
 
 

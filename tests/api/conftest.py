@@ -37,7 +37,7 @@ def mill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tm.Project]:
         served.stop()
         log.compact(project.ws, "trips")
         known = test.frame().head(200).select(row_key="trip", value="late", known_time=pl.lit(FIRST))
-        project.truth("trips", known)
+        project.deployments.truth("trips", known)
         alerts.raise_alert(
             project.ws, Alert("trips", "latency", FIRST, "p95 latency 80 ms, allowed 50 ms", {"p95_ms": 80.0})
         )

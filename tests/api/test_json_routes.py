@@ -20,7 +20,7 @@ V1 = "/api/v1"
 
 
 def test_every_reading_answers_with_its_view(mill, client, prediction_id):
-    run = mill.runs(kind="train.fit")[0].id
+    run = mill.lineage.runs(kind="train.fit")[0].id
     expected = {
         "/workspace": lambda: views.overview(mill),
         "/runs": lambda: views.runs(mill),
@@ -86,7 +86,7 @@ def test_an_empty_field_of_a_filter_does_not_count(client):
 
 
 def test_a_run_shows_its_code_parameters_inputs_and_outputs(mill, client):
-    found = client.get(f"{V1}/runs/{mill.runs(kind='train.fit')[0].id[:16]}").json()
+    found = client.get(f"{V1}/runs/{mill.lineage.runs(kind='train.fit')[0].id[:16]}").json()
     assert found["params"]["strength"] == 0.5
     assert "LogisticRegression(C=strength)" in found["code"]["text"]
     assert [each["label"] for each in found["inputs"]] == ["dataset/trips@1"]
@@ -130,7 +130,7 @@ def test_what_came_from_personal_columns_is_masked_wherever_an_answer_is_shown(m
             assert f'"{key}"' not in text
             assert "Bronx" not in text
             assert "Queens" not in text
-        told = mill.prediction(prediction_id)
+        told = mill.lineage.prediction(prediction_id)
         assert (told["row"], told["features"]["borough"]) == (found["row_key"], "***")
         access.grant(mill.ws, mill.ws.settings.who, "pii@trips")
         assert client.get(paths[0]).json() == plain
@@ -182,7 +182,7 @@ def test_an_error_says_what_there_is(client, path, status, text):
 
 def test_an_unknown_run_names_the_newest(mill, client):
     text = client.get(f"{V1}/runs/0123456789").json()["error"]["text"]
-    assert mill.runs(limit=1)[0].id in text
+    assert mill.lineage.runs(limit=1)[0].id in text
 
 
 def test_an_artifact_asked_for_as_a_run_is_named(mill, client):

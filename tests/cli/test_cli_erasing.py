@@ -83,8 +83,8 @@ def test_after_a_yes_no_file_names_the_person_and_all_else_is_there(rides: Shell
     assert [path for path in workspace.rglob("*") if path.is_file() and ADA.encode() in path.read_bytes()] == []
     with tm.open(workspace) as mill:
         assert mill.dataset("rides", 1).frame().height == 117
-        assert mill.predictions("lateness").height == 1
-        assert len(mill.score(mill.model("lateness"), pl.DataFrame({"km": [3.0]}))) == 1
+        assert mill.deployments.predictions("lateness").height == 1
+        assert len(mill.models.score(mill.model("lateness"), pl.DataFrame({"km": [3.0]}))) == 1
     assert rides("audit", "verify").code == 0
     erased = rides("audit", "who", "--what", "erased", "--subject", "dataset/rides", "--json").json
     assert {line["kind"] for line in erased} == {"data.erase", "artifact.erased"}

@@ -70,7 +70,7 @@ class World:
             times = [at.isoformat() for at in rows["at"]]
             self.served.predict(asked, keys=rows["row"].to_list(), at=times)  # type: ignore[attr-defined]
             truth = rows.select(row_key="row", value="y", known_time="known")
-            self.mill.at(day + DAY).truth("m", truth)
+            self.mill.at(day + DAY).deployments.truth("m", truth)
             made += [each.kind for each in tick(self.mill.ws, self.spec, day + DAY)]
         return made
 

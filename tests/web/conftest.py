@@ -87,7 +87,7 @@ def play(mill: tm.Project) -> None:
         sent = asked.drop("late").with_columns(pl.col("begun").dt.strftime("%Y-%m-%dT%H:%M:%SZ")).to_dicts()
         served.predict(sent, keys=asked["id"].to_list(), at=[row["begun"] for row in sent])
         truth = asked.select(row_key="id", value="late", known_time=pl.lit(day + DAY - timedelta(hours=1)))
-        mill.at(day + DAY).truth("tides", truth)
+        mill.at(day + DAY).deployments.truth("tides", truth)
         log.compact(mill.at(day + DAY).ws, "tides")
         watch_day(mill.at(day + DAY).ws, monitor, day, first, 1)
     loop = {"at": iso(BEGIN + DAY), "text": "tides@2 rebuilt, in the shadow"}
@@ -181,8 +181,8 @@ def browser(stranger: httpx.Client) -> httpx.Client:
 @pytest.fixture
 def paths(mill: tm.Project) -> dict[str, str]:
     """A path of each page, by what it is."""
-    answer = mill.predictions("tides").to_dicts()[-1]["id"]
-    fit = mill.runs(kind="train.fit")[0].id
+    answer = mill.deployments.predictions("tides").to_dicts()[-1]["id"]
+    fit = mill.lineage.runs(kind="train.fit")[0].id
     return {
         "overview": "/",
         "runs": "/runs",

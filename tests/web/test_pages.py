@@ -176,11 +176,11 @@ def test_a_picture_is_shown_and_any_other_file_is_a_download(browser: httpx.Clie
 
 
 def test_an_alert_is_seen_by_its_form(browser: httpx.Client, mill: tm.Project) -> None:
-    alert = mill.alerts("tides")[0]
+    alert = mill.deployments.alerts("tides")[0]
     sent = {"note": "looked & fine", "next": "/alerts?deployment=tides"}
     answer = browser.post(f"/alerts/{alert.id}/acknowledge", data=sent)
     assert (answer.status_code, answer.headers["location"]) == (303, "/alerts?deployment=tides")
-    assert next(each for each in mill.alerts("tides") if each.id == alert.id).note == "looked & fine"
+    assert next(each for each in mill.deployments.alerts("tides") if each.id == alert.id).note == "looked & fine"
     assert "looked &amp; fine" in browser.get("/alerts").text
 
 
@@ -242,7 +242,7 @@ def test_signing_out_ends_the_session(browser: httpx.Client) -> None:
 
 
 def test_a_form_of_another_site_is_refused(browser: httpx.Client, mill: tm.Project) -> None:
-    alert = mill.alerts("tides")[-1]
+    alert = mill.deployments.alerts("tides")[-1]
     headers = {"origin": "https://evil.example"}
     assert browser.post(f"/alerts/{alert.id}/acknowledge", headers=headers).status_code == 403
 

@@ -28,7 +28,7 @@ def list_(ctx: click.Context, deployment: str | None, json_: bool) -> None:
             "acknowledged": raised.acknowledged,
             "evidence": dict(raised.evidence),
         }
-        for raised in project(ctx).alerts(deployment)
+        for raised in project(ctx).deployments.alerts(deployment)
     ]
     columns = {"id": "id", "at": "at", "what": "what", "text": "text", "acknowledged": "seen by"}
     show(rows, json_=json_, people=lambda: table(rows, columns), then="tidemill alerts acknowledge ID")
@@ -41,7 +41,7 @@ def list_(ctx: click.Context, deployment: str | None, json_: bool) -> None:
 @click.pass_context
 def acknowledge(ctx: click.Context, id_: str, note: str, json_: bool) -> None:
     """Say that you have seen it."""
-    raised = project(ctx).acknowledge(id_, note=note)
+    raised = project(ctx).deployments.acknowledge(id_, note=note)
     value = {"id": raised.id, "acknowledged": raised.acknowledged, "note": raised.note}
     show(value, json_=json_, people=lambda: click.echo(f"{raised.id} seen by {raised.acknowledged}"),
          then="tidemill alerts list")  # fmt: skip

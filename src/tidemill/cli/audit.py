@@ -21,7 +21,7 @@ def audit() -> None:
 def verify(ctx: click.Context, json_: bool) -> None:
     """Walk the whole chain and compare it with the records; exit code 1 when anything is wrong."""
     opened = project(ctx)
-    faults = [{"where": fault.where, "what": fault.what} for fault in opened.verify()]
+    faults = [{"where": fault.where, "what": fault.what} for fault in opened.lineage.verify()]
     newest = opened.ws.graph.events(last=1)
     count = newest[0].seq if newest else 0
 

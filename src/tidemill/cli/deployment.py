@@ -17,7 +17,7 @@ def deployment() -> None:
 @click.pass_context
 def list_(ctx: click.Context, json_: bool) -> None:
     """All deployments with their traffic."""
-    rows = project(ctx).deployments()
+    rows = project(ctx).deployments.all()
     columns = {"name": "deployment", "revisions": "revisions", "champion": "champion", "canary": "canary"}
     columns |= {"share": "share", "shadow": "shadow"}
     show(rows, json_=json_, people=lambda: table(rows, columns), then="tidemill deployment show NAME")
@@ -29,7 +29,7 @@ def list_(ctx: click.Context, json_: bool) -> None:
 @click.pass_context
 def show_(ctx: click.Context, name: str, json_: bool) -> None:
     """Performance month by month, and what the loop decided."""
-    value = project(ctx).deployment(name)
+    value = project(ctx).deployments.describe(name)
 
     def people() -> None:
         columns = {"period": "month", "n": "rows", "auc": "AUC", "log_loss": "log loss", "brier": "Brier"}

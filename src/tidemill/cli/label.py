@@ -21,7 +21,7 @@ def label() -> None:
 def next_(ctx: click.Context, queue: str, json_: bool) -> None:
     """Take the next open task (yours for ten minutes)."""
     opened = project(ctx)
-    task = opened.next_label(queue)
+    task = opened.labels.next(queue)
     if task is None:
         show(None, json_=json_, people=lambda: click.echo(f"nothing is open in {queue}"),
              then=f"tidemill label progress {queue}")  # fmt: skip
@@ -45,7 +45,7 @@ def next_(ctx: click.Context, queue: str, json_: bool) -> None:
 @click.pass_context
 def answer(ctx: click.Context, queue: str, task: str, value: str, json_: bool) -> None:
     """Answer a task; answers are appended, the last one counts."""
-    said = project(ctx).answer_label(queue, task, value)
+    said = project(ctx).labels.answer(queue, task, value)
     shown = {"task": task, "value": said.value, "who": said.who}
     show(shown, json_=json_, people=lambda: click.echo(f"{task}: {text(said.value)} by {said.who}"),
          then=f"tidemill label next {queue}")  # fmt: skip
@@ -57,5 +57,5 @@ def answer(ctx: click.Context, queue: str, task: str, value: str, json_: bool) -
 @click.pass_context
 def progress(ctx: click.Context, queue: str, json_: bool) -> None:
     """How far the queue is."""
-    found = project(ctx).label_progress(queue)
+    found = project(ctx).labels.progress(queue)
     show(found, json_=json_, people=lambda: click.echo(text(found)), then=f"tidemill label next {queue}")

@@ -26,7 +26,7 @@ def impact(ctx: click.Context, id_: str, row: str | None, json_: bool) -> None:
     if row is None:
         _walk(ctx, id_, json_=json_, down=False)
         return
-    found = project(ctx).row_impact(id_, row)
+    found = project(ctx).lineage.row(id_, row)
 
     def people() -> None:
         click.echo(f"row {row} of {id_}")
@@ -63,12 +63,12 @@ def export(ctx: click.Context, target: str, headers: tuple[str, ...], private: b
 
 def _walk(ctx: click.Context, id_: str, *, json_: bool, down: bool) -> None:
     opened = project(ctx)
-    trail = opened.trace(id_) if down else opened.impact(id_)
-    tree = opened.tree(trail)
+    trail = opened.lineage.trace(id_) if down else opened.lineage.impact(id_)
+    tree = opened.lineage.tree(trail)
     count = f"{len(trail.artifacts)} artifacts, {len(trail.runs)} runs, {len(trail.edges)} edges"
 
     def people() -> None:
-        for line in opened.tree_lines(tree):
+        for line in opened.lineage.lines(tree):
             click.echo(line)
         click.echo(count)
 

@@ -21,7 +21,7 @@ def list_(ctx: click.Context, json_: bool) -> None:
         {"id": found.id, "name": found.name, "version": found.version, "fit": found.artifact.meta.get("fit")}
         | {"train_rows": found.artifact.meta.get("train_rows"), "known_until": found.artifact.meta.get("data_time")}
         | {"auc": found.metrics.get("auc"), "log_loss": found.metrics.get("log_loss")}
-        for found in project(ctx).models()
+        for found in project(ctx).models.all()
     ]
     columns = {"name": "model", "version": "version", "fit": "fit", "train_rows": "rows", "known_until": "known until"}
     columns |= {"auc": "test AUC", "log_loss": "test log loss"}
@@ -37,6 +37,6 @@ def show_(ctx: click.Context, name: str, version: str | None, json_: bool) -> No
     """The model's card. VERSION: a number or an alias such as champion; the newest by default."""
     opened = project(ctx)
     found = opened.model(name, int(version) if version and version.isdigit() else version)
-    card = opened.card(found)
+    card = opened.models.card(found)
     value = {"id": found.id, "name": name, "version": found.version, "meta": dict(found.artifact.meta), "card": card}
     show(value, json_=json_, people=lambda: click.echo(card), then=f"tidemill trace {found.id[:15]}")

@@ -34,7 +34,7 @@ def list_(ctx: click.Context, kind: str | None, name: str | None, limit: int, js
             "metrics": dict(run.metrics),
             "results": text(dict(list(run.metrics.items())[:4])),
         }
-        for run in project(ctx).runs(kind=kind, name=name, limit=limit)
+        for run in project(ctx).lineage.runs(kind=kind, name=name, limit=limit)
     ]
     columns = {
         "short": "id",
@@ -54,7 +54,7 @@ def list_(ctx: click.Context, kind: str | None, name: str | None, limit: int, js
 def show_(ctx: click.Context, id_: str, json_: bool) -> None:
     """One run: what it read, made and measured."""
     opened = project(ctx)
-    value = opened.describe_run(id_)
+    value = opened.lineage.describe_run(id_)
 
     def people() -> None:
         for name in ("id", "kind", "name", "status", "started_at", "duration_s", "cpu_s", "actor", "code", "error"):

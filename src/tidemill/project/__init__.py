@@ -5,21 +5,25 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from tidemill.core.errors import BadInput, NotFound
+from tidemill.core.errors import BadInput
 from tidemill.core.ids import parse_time
 from tidemill.core.recording import Recorder, key_of
-from tidemill.core.types import Artifact, DatasetVersion, Deployment, Event, Fault, ModelVersion, Query, Run, Trail
+from tidemill.core.types import Artifact, DatasetVersion, ModelVersion, Run
 from tidemill.core.workspace import Workspace, open_workspace
 from tidemill.project.contracts import Contracts
 from tidemill.project.data import Data, Ref
+from tidemill.project.deployments import Deployments
 from tidemill.project.features import Features
 from tidemill.project.files import Files
 from tidemill.project.governance import Governance
-from tidemill.project.policies import Policies
+from tidemill.project.labels import Labels
+from tidemill.project.lineage import Lineage
+from tidemill.project.models import Models
+from tidemill.project.policies import TRAINING, Policies
 
 if TYPE_CHECKING:
     import polars as pl
@@ -27,15 +31,12 @@ if TYPE_CHECKING:
     from tidemill.core.recipe import Recipe
     from tidemill.data.rows import Rows
     from tidemill.improve.loop import Better, Decision, LoopSpec
-    from tidemill.prepare.labels import Answer, Task
     from tidemill.serve.deploy import Served
     from tidemill.train.fit import Fitted
-    from tidemill.watch.alerts import Raised
     from tidemill.watch.monitor import Monitor
 
 Fit = Callable[..., Any]  # Any: an estimator of whichever library the user chose
 Build = Callable[["Project"], ModelVersion]
-TRAINING = "training"  # the purpose that a fit has if nothing else is said
 
 
 def open(
@@ -141,11 +142,25 @@ class Project:
         """Purposes, retention and legal holds."""
         return Policies(self.ws)
 
-    def datasets(self) -> list[str]:
-        """The names of all datasets."""
-        from tidemill.data import datasets
+    @property
+    def labels(self) -> Labels:
+        """Labels that wait for a person."""
+        return Labels(self.ws)
 
-        return datasets.names(self.ws)
+    @property
+    def models(self) -> Models:
+        """Registered models: versions, cards, scores."""
+        return Models(self.ws)
+
+    @property
+    def deployments(self) -> Deployments:
+        """Who answers, and how well: predictions, truth, alerts."""
+        return Deployments(self.ws)
+
+    @property
+    def lineage(self) -> Lineage:
+        """Runs and artifacts, what came from what, and the audit log."""
+        return Lineage(self.ws)
 
     def clean(self, name: str, rows: pl.DataFrame, *steps: Any, key: str, of: DatasetVersion) -> pl.DataFrame:
         """Clean rows by recorded steps (tm.drop_duplicates, tm.null_outside ...); the report is an artifact."""
@@ -241,39 +256,6 @@ class Project:
 
         return registry.get(self.ws, name, version)
 
-    def models(self, name: str | None = None) -> list[ModelVersion]:
-        """All registered versions, newest first."""
-        from tidemill.serve import registry
-
-        return registry.models(self.ws, name)
-
-    def card(self, model: ModelVersion) -> str:
-        """The model card, Markdown; values of personal columns are masked for who may not see them."""
-        from tidemill.data.catalogue import shown
-        from tidemill.serve import packages
-
-        card = packages.card(self.ws, model.package)
-        return shown.model(self.ws, model.id, card=card, slices=())[0]
-
-    def find_model(self, name: str, version: int | str | None = None) -> ModelVersion | None:
-        """The same, or None where there is none."""
-        try:
-            return self.model(name, version)
-        except NotFound:
-            return None
-
-    def score(self, model: ModelVersion, rows: pl.DataFrame) -> list[float]:
-        """P(positive) for each row, by the model's verified package, in this process."""
-        from tidemill.serve import packages
-
-        return packages.load(self.ws, model.package).score(rows.to_dicts())
-
-    def scores(self, truth: Any, p: Any) -> dict[str, float]:
-        """AUC, log loss, Brier, accuracy and calibration error of probabilities p with truths 0/1, shapes (n,)."""
-        from tidemill.core.scores import all_scores
-
-        return all_scores(truth, p)
-
     def build(self, build: Build, *, name: str) -> ModelVersion:
         """Run `build(self)`, or return what it made before from the same code, data versions and time."""
         from tidemill.data import datasets
@@ -292,27 +274,6 @@ class Project:
 
         return json_step(self.ws, function, name=name, inputs=inputs, params=params)
 
-    def ask_for_labels(
-        self,
-        queue: str,
-        rows: Rows,
-        fit: Fit,
-        recipe: Recipe,
-        *,
-        target: str,
-        params: Mapping[str, Any],
-        at_most: int,
-        purpose: str = TRAINING,
-    ) -> int:
-        """Put the most suspicious labels (confident learning) into a review queue; returns how many are asked.
-
-        purpose: as for `fit`.
-        """
-        from tidemill.improve.reviewing import ask_for_review
-
-        self.policies.require(rows.inputs, purpose)
-        return ask_for_review(self.ws, queue, rows, fit, recipe, target=target, params=params, at_most=at_most)
-
     # ------------------------------------------------------------------------------------------------ serving
 
     def deploy(self, model: ModelVersion, *, name: str | None = None, port: int = 0) -> Served:
@@ -320,36 +281,6 @@ class Project:
         from tidemill.serve import deploy
 
         return deploy.deploy(self.ws, model, name=name or model.name, port=port, host=self.ws.settings.host)
-
-    def deployments(self) -> list[dict[str, Any]]:
-        """All deployments with their traffic, as JSON values."""
-        from tidemill.improve import standing
-
-        return standing.deployments(self.ws)
-
-    def deployment(self, name: str) -> dict[str, Any]:
-        """A deployment's traffic, performance month by month, and what the loop decided, as JSON values."""
-        from tidemill.improve import standing
-
-        return standing.deployment(self.ws, name)
-
-    def predictions(self, deployment: str, *, since: datetime | None = None, until: datetime | None = None) -> Any:
-        """The logged predictions of a deployment as a Polars frame."""
-        from tidemill.watch import log
-
-        return log.predictions(self.ws, deployment, since=since, until=until)
-
-    def prediction_id(self, deployment: str, row_key: str) -> str:
-        """The id under which a deployment answers for a row key: the same at each asking."""
-        from tidemill.serve.lineup import prediction_id
-
-        return prediction_id(deployment, row_key)
-
-    def truth(self, deployment: str, rows: pl.DataFrame) -> None:
-        """Ground truth as it arrives: columns id (of the prediction) or row_key, value, known_time."""
-        from tidemill.watch import truth
-
-        truth.add_truth(self.ws, deployment, rows)
 
     def improve(
         self,
@@ -373,38 +304,6 @@ class Project:
         )
         return Loop(self, spec)
 
-    # ------------------------------------------------------------------------------------------------ labels and alerts
-
-    def next_label(self, queue: str) -> Task | None:
-        """Lease the next open task of a review queue, or None."""
-        from tidemill.prepare import labels
-
-        return labels.next_task(self.ws, queue, self.ws.settings.who)
-
-    def answer_label(self, queue: str, task_id: str, value: Any) -> Answer:
-        """Answer a task of a review queue; answers are appended."""
-        from tidemill.prepare import labels
-
-        return labels.answer(self.ws, queue, task_id, value, self.ws.settings.who)
-
-    def label_progress(self, queue: str) -> dict[str, Any]:
-        """How far a review queue is."""
-        from tidemill.prepare import labels
-
-        return asdict(labels.progress(self.ws, queue))
-
-    def alerts(self, deployment: str | None = None) -> list[Raised]:
-        """All alerts, oldest first."""
-        from tidemill.watch import alerts
-
-        return alerts.alerts(self.ws, deployment)
-
-    def acknowledge(self, alert_id: str, *, note: str = "") -> Raised:
-        """Say that an alert was seen, and by whom."""
-        from tidemill.watch import alerts
-
-        return alerts.acknowledge(self.ws, alert_id, who=self.ws.settings.who, note=note)
-
     # ------------------------------------------------------------------------------------------------ runs and lineage
 
     @contextmanager
@@ -415,79 +314,9 @@ class Project:
         with runs.run(self.ws, name, params=params) as recorder:
             yield recorder
 
-    def runs(self, *, kind: str | None = None, name: str | None = None, limit: int = 100) -> list[Run]:
-        """Recorded runs, newest first. kind: exact, or a prefix such as "train.*"."""
-        from tidemill.track import runs
-
-        return runs.find(self.ws, kind=kind, name=name, limit=limit)
-
-    def describe_run(self, run_id: str) -> dict[str, Any]:
-        """A run with the artifacts that it read and made, as JSON values."""
-        from tidemill.track import runs
-
-        return runs.describe(self.ws, run_id)
-
     def get(self, node_id: str) -> Run | Artifact:
         """The run or artifact of that id, or of its first 8 digits or more."""
         return self.ws.graph.get(node_id)
-
-    def artifact(self, kind: str, name: str, version: int | None = None) -> Artifact:
-        """The artifact of that kind and name, newest by default."""
-        for found in self.ws.graph.find(Query("artifact", kind=kind, name=name, version=version, limit=1)):
-            assert isinstance(found, Artifact)
-            return found
-        raise NotFound(
-            f"no {kind} {name!r}" + (f" version {version}" if version else "") + "; see `tidemill runs list`"
-        )
-
-    def prediction(self, prediction_id: str) -> dict[str, Any]:
-        """All behind one answer: deployment, model, runs, dataset versions, row ids, code, as a tree."""
-        from tidemill.improve import lineage
-
-        return lineage.prediction_trace(self.ws, prediction_id)
-
-    def row_impact(self, dataset: str, key: str) -> dict[str, Any]:
-        """What one row touched: dataset versions, models trained on it, answers about it."""
-        from tidemill.improve import lineage
-
-        return lineage.row_impact(self.ws, dataset, key)
-
-    def tree(self, trail: Trail) -> dict[str, Any]:
-        """A trail as nested mappings."""
-        from tidemill.improve import lineage
-
-        return lineage.tree(trail)
-
-    def tree_lines(self, tree: Mapping[str, Any]) -> list[str]:
-        """That as indented lines."""
-        from tidemill.improve import lineage
-
-        return lineage.lines(tree)
-
-    def trace(self, what: str) -> Trail:
-        """All that an artifact, run or prediction came from, down to imports. what: an id."""
-        return self.ws.graph.trail(self._node(what), "down")
-
-    def impact(self, what: str) -> Trail:
-        """All that came from an artifact or run."""
-        return self.ws.graph.trail(self._node(what), "up")
-
-    def events(self, subject: str | None = None) -> list[Event]:
-        """The audit log, of one subject or of all."""
-        return self.ws.graph.events(subject)
-
-    def verify(self) -> list[Fault]:
-        """All that is wrong with the audit log and the records; empty is good."""
-        return self.ws.graph.verify()
-
-    def _node(self, what: str) -> str:
-        from tidemill.watch import log
-
-        try:
-            return self.ws.graph.get(what).id
-        except NotFound:
-            prediction = log.find(self.ws, what)
-            return Deployment(self.artifact("deployment", prediction.deployment, prediction.revision)).id
 
 
 @dataclass(frozen=True, slots=True)

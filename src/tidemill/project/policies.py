@@ -13,6 +13,8 @@ from tidemill.core.workspace import Workspace
 if TYPE_CHECKING:
     from tidemill.data.catalogue.policies import Applied, Due, Permit, Policy
 
+TRAINING = "training"  # the purpose that a fit has if nothing else is said
+
 
 @dataclass(frozen=True, slots=True)
 class Policies:

@@ -35,7 +35,7 @@ def overview(project: Project) -> Shown:
         },
         "deployments": served,
         "alerts": [alert_line(each) for each in reversed(open_alerts[-5:])],
-        "runs": [run_line(run) for run in project.runs(limit=12)],
+        "runs": [run_line(run) for run in project.lineage.runs(limit=12)],
     }
 
 

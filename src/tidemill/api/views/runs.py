@@ -84,7 +84,7 @@ def find_run(project: Project, run_id: str) -> Run:
     try:
         found = project.ws.graph.get(run_id)
     except NotFound as error:
-        newest = ", ".join(f"{each.id} ({each.kind} {each.name})" for each in project.runs(limit=3))
+        newest = ", ".join(f"{each.id} ({each.kind} {each.name})" for each in project.lineage.runs(limit=3))
         raise NotFound(f"{error}. The newest runs are: {newest or 'none'}. See /runs.") from error
     if isinstance(found, Artifact):
         raise NotFound(f"{run_id!r} is no run but the artifact {found.label}; see /trace/{found.id}")

@@ -1,0 +1,55 @@
+"""`mill.models`: registered models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tidemill.core.errors import NotFound
+from tidemill.core.types import ModelVersion
+from tidemill.core.workspace import Workspace
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """Registered versions, their cards and scores."""
+
+    ws: Workspace
+
+    def all(self, name: str | None = None) -> list[ModelVersion]:
+        """All registered versions, newest first."""
+        from tidemill.serve import registry
+
+        return registry.models(self.ws, name)
+
+    def find(self, name: str, version: int | str | None = None) -> ModelVersion | None:
+        """By version number, by alias ("champion"), or the newest; None where there is none."""
+        from tidemill.serve import registry
+
+        try:
+            return registry.get(self.ws, name, version)
+        except NotFound:
+            return None
+
+    def card(self, model: ModelVersion) -> str:
+        """The model card, Markdown; values of personal columns are masked for who may not see them."""
+        from tidemill.data.catalogue import shown
+        from tidemill.serve import packages
+
+        card = packages.card(self.ws, model.package)
+        return shown.model(self.ws, model.id, card=card, slices=())[0]
+
+    def score(self, model: ModelVersion, rows: pl.DataFrame) -> list[float]:
+        """P(positive) for each row, by the model's verified package, in this process."""
+        from tidemill.serve import packages
+
+        return packages.load(self.ws, model.package).score(rows.to_dicts())
+
+    def scores(self, truth: Any, p: Any) -> dict[str, float]:
+        """AUC, log loss, Brier, accuracy and calibration error of probabilities p with truths 0/1, shapes (n,)."""
+        from tidemill.core.scores import all_scores
+
+        return all_scores(truth, p)
