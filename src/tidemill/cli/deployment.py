@@ -17,10 +17,17 @@ def deployment() -> None:
 @click.pass_context
 def list_(ctx: click.Context, json_: bool) -> None:
     """All deployments with their traffic."""
-    rows = project(ctx).deployments.all()
-    columns = {"name": "deployment", "revisions": "revisions", "champion": "champion", "canary": "canary"}
-    columns |= {"share": "share", "shadow": "shadow"}
-    show(rows, json_=json_, people=lambda: table(rows, columns), then="tidemill deployment show NAME")
+    from tidemill.api import views
+
+    found = views.deployments(project(ctx))["deployments"]
+    rows = [
+        {"name": each["name"], "revisions": each["newest"]["version"], "server": each["server"]["state"],
+         **(each["traffic"] or {})}
+        for each in found
+    ]  # fmt: skip
+    columns = {"name": "deployment", "revisions": "revisions", "server": "server", "champion": "champion"}
+    columns |= {"canary": "canary", "share": "share", "shadow": "shadow"}
+    show(found, json_=json_, people=lambda: table(rows, columns), then="tidemill deployment show NAME")
 
 
 @deployment.command("show")
@@ -29,12 +36,14 @@ def list_(ctx: click.Context, json_: bool) -> None:
 @click.pass_context
 def show_(ctx: click.Context, name: str, json_: bool) -> None:
     """Performance month by month, and what the loop decided."""
-    value = project(ctx).deployments.describe(name)
+    from tidemill.api import views
+
+    value = views.deployment(project(ctx), name)
 
     def people() -> None:
         columns = {"period": "month", "n": "rows", "auc": "AUC", "log_loss": "log loss", "brier": "Brier"}
         for what, rows, shown in (
-            ("performance", value["performance"], columns),
+            ("performance", value["performance"]["months"], columns),
             ("decisions", value["decisions"], {"at": "at", "kind": "decision", "text": "why"}),
         ):
             if rows:

@@ -20,18 +20,6 @@ class Deployments:
 
     ws: Workspace
 
-    def all(self) -> list[dict[str, Any]]:
-        """All deployments with their traffic, as JSON values."""
-        from tidemill.improve import standing
-
-        return standing.deployments(self.ws)
-
-    def describe(self, name: str) -> dict[str, Any]:
-        """A deployment's traffic, performance month by month, and what the loop decided, as JSON values."""
-        from tidemill.improve import standing
-
-        return standing.deployment(self.ws, name)
-
     def predictions(self, deployment: str, *, since: datetime | None = None, until: datetime | None = None) -> Any:
         """The logged predictions of a deployment as a Polars frame."""
         from tidemill.watch import log

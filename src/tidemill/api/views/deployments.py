@@ -35,10 +35,12 @@ def deployment(project: Project, name: str) -> Shown:
 
     Raises NotFound naming the nearest.
     """
+    from tidemill.improve import loop
     from tidemill.serve import deploy
     from tidemill.watch import alerts, monitor
 
     ws = project.ws
+    decided = loop.decisions(ws, name)
     revisions = deploy.revisions(ws, name)
     if not revisions:
         known = [each.name for each in deploy.deployments(ws)]
@@ -63,6 +65,7 @@ def deployment(project: Project, name: str) -> Shown:
             "marks": _marks(ws, name, traffic, {each.revision: each for each in revisions}),
             "alert_days": _alert_days(raised),
         },
+        "decisions": [{"at": iso(each.at), "kind": each.kind, "text": each.text} for each in decided],
         "days": list(reversed(reports[-DAYS:])),
         "checked_days": len(reports),
         "alerts": [alert_line(each) for each in reversed(raised[-10:])],
