@@ -361,3 +361,10 @@ def test_versions_with_other_keys_cannot_be_compared(ws: Workspace) -> None:
     add(ws, hours(0, 1), mode="replace", key="hour")
     with pytest.raises(BadInput, match=r"has key 'id' .* in version 1 and 'hour' .* in version 2"):
         diff(ws, 1, 2)
+
+
+@pytest.mark.parametrize("name", ["a/b", "_delta_log", "a.json"])
+def test_a_name_that_no_page_could_be_asked_for_by_is_refused(ws: Workspace, name: str) -> None:
+    with pytest.raises(BadInput, match="is no name for a dataset"):
+        datasets.add(ws, name, pl.DataFrame({"id": [1]}), key="id")
+    assert datasets.names(ws) == []

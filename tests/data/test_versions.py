@@ -12,6 +12,7 @@ from tidemill.core.errors import BadInput, NotFound
 from tidemill.core.recording import recorded
 from tidemill.core.types import DatasetVersion, Query
 from tidemill.core.workspace import Workspace, open_workspace
+from tidemill.data.versioning import diffs
 from tidemill.data import datasets
 from tidemill.data.versioning.branches import branch, branches
 
@@ -130,5 +131,6 @@ def test_a_version_recorded_before_there_were_layers_is_read_and_written_on(ws: 
     assert datasets.add(ws, "old", pl.DataFrame({"id": [1], "x": [0.5]}), key="id") == old
     second = datasets.add(ws, "old", pl.DataFrame({"id": [50], "x": [1.0]}), key="id")
     third = datasets.update(ws, "old", pl.DataFrame({"id": [3], "x": [2.0]}))
-    found = datasets.diff(ws, "old", 1, 3)
-    assert (second.version, third.version, found["added"], found["changed"]) == (2, 3, [50], [3])
+    found = diffs.diff(ws, datasets.get(ws, "old", 1), datasets.get(ws, "old", 3))
+    changed = [row["key"] for row in found["changed"]]
+    assert (second.version, third.version, [row["id"] for row in found["added"]], changed) == (2, 3, [50], [3])

@@ -323,3 +323,16 @@ def test_a_word_that_is_somebody_s_id_is_anybody_s_elsewhere(tmp_path: Path) -> 
         assert done.rows == {"people": 1}
         erasing.erase(ws, "1234567", columns={"people": ["person"]})
         assert contents(ws)["dataset/cities@1"].height == 3
+
+
+def test_an_address_is_found_in_any_case_and_a_number_as_a_number(tmp_path: Path) -> None:
+    with tm.open(tmp_path / "spelled.mill") as mill:
+        ws = mill.ws
+        people = pl.DataFrame({"id": [1, 2, 3], "mail": ["Ada@Example.ORG", "ada@example.org", "bob@example.org"]})
+        datasets.add(ws, "people", people, key="id")
+        datasets.add(ws, "notes", pl.DataFrame({"n": [1, 2], "by": ["ADA@example.org", "bob@example.org"]}), key="n")
+        datasets.add(ws, "cards", pl.DataFrame({"n": [1, 2], "holder": [4711.0, 47110.0]}), key="n")
+        assert erasing.erase(ws, "ada@example.org", columns={"people": ["mail"]}).rows == {"people": 2, "notes": 1}
+        assert erasing.erase(ws, "4711", columns={"cards": ["holder"]}).rows == {"cards": 1}
+        held = [path for path in ws.root.rglob("*") if path.is_file() and b"ada@example" in path.read_bytes().lower()]
+        assert held == []

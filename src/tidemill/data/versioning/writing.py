@@ -27,6 +27,11 @@ def writing(ws: Workspace, name: str) -> Iterator[None]:
     """Hold the dataset for a write: others wait. Raises BadInput for a name that no table can have, Busy."""
     table = f"datasets/{name}"
     ws.tables.uri(table)  # a bad name stops here
+    if ("/" in name or name.startswith("_") or name.endswith(".json")) and newest(ws, name) is None:
+        raise BadInput(
+            f"{name!r} is no name for a dataset, whose page could not be asked for; allowed are letters, digits, '.', "
+            "'_', '-', neither beginning with '_' nor ending in '.json'"
+        )
     with exclusive(ws, table, what=f"dataset {name!r}"):
         yield
 

@@ -136,16 +136,31 @@ def condition(taken: Taken, subject: str) -> table_erasing.Doomed:
     """Which rows of a dataset's tables are the person's: by what they say, or by their key."""
 
     def doomed(schema: Mapping[str, pl.DataType]) -> pl.Expr | None:
-        wanted = [pl.col(name).cast(pl.String) == subject for name in taken.subjects if _is_plain(schema.get(name))]
+        named = {name: schema[name] for name in taken.subjects if _is_plain(schema.get(name))}
+        wanted = [_is(name, kind, subject) for name, kind in named.items()]
         among = {name: taken.keys for name in taken.key_columns if taken.keys}
         linked = [name for name, kind in schema.items() if kind == pl.String and not name.startswith("__")]
         linked = [name for name in linked if name not in taken.apart]
         for column, values in [*among.items(), *taken.references.items(), *((each, taken.linked) for each in linked)]:
             if values and _is_plain(schema.get(column)):
                 wanted.append(pl.col(column).cast(pl.String).is_in(list(values)))
+        if taken.linked:
+            wanted += [_is(column, pl.String(), text) for column in linked for text in taken.linked if "@" in text]
         return pl.any_horizontal(each.fill_null(value=False) for each in wanted) if wanted else None
 
     return doomed
+
+
+def _is(column: str, kind: pl.DataType, subject: str) -> pl.Expr:
+    """Whether the column says the subject: a number as a number, an address whatever its letters' case."""
+    value = pl.col(column)
+    if kind.is_numeric():
+        try:
+            return value.cast(pl.Float64) == float(subject) if kind.is_float() else value.cast(pl.String) == subject
+        except ValueError:
+            return pl.lit(value=False)
+    text = value.cast(pl.String)
+    return text.str.to_lowercase() == subject.lower() if "@" in subject else text == subject
 
 
 def plain(value: Any) -> Any:  # Any: a value of a frame, then a JSON value
