@@ -12,8 +12,8 @@ import pytest
 
 from tidemill.core.types import DatasetVersion, Query
 from tidemill.core.workspace import Workspace, open_workspace
-from tidemill.data.versioning import diffs
 from tidemill.data import datasets
+from tidemill.data.versioning import diffs
 
 pytestmark = pytest.mark.slow
 

@@ -12,8 +12,8 @@ from tidemill.core.errors import BadInput, NotFound
 from tidemill.core.recording import recorded
 from tidemill.core.types import DatasetVersion, Query
 from tidemill.core.workspace import Workspace, open_workspace
-from tidemill.data.versioning import diffs
 from tidemill.data import datasets
+from tidemill.data.versioning import diffs
 from tidemill.data.versioning.branches import branch, branches
 
 
