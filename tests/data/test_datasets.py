@@ -368,3 +368,12 @@ def test_a_name_that_no_page_could_be_asked_for_by_is_refused(ws: Workspace, nam
     with pytest.raises(BadInput, match="is no name for a dataset"):
         datasets.add(ws, name, pl.DataFrame({"id": [1]}), key="id")
     assert datasets.names(ws) == []
+
+
+def test_a_replacement_says_what_it_added_changed_and_took_out(ws: Workspace) -> None:
+    rows = pl.DataFrame({"id": list(range(100)), "x": [0.0] * 100})
+    datasets.add(ws, "t", rows, key="id")
+    new = pl.concat([rows[3:].with_columns(x=pl.when(pl.col("id") == 50).then(1.0).otherwise("x")),
+                     pl.DataFrame({"id": [100, 101], "x": [2.0, 2.0]})])  # fmt: skip
+    made = datasets.add(ws, "t", new, key="id", mode="replace")
+    assert [made.artifact.meta[what] for what in ("added", "changed", "removed", "rows")] == [2, 1, 3, 99]

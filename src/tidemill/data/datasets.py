@@ -102,8 +102,9 @@ def add(
                 return before
         inputs = [] if before is None else [("parent", before)]
         with recorded(ws, "data.import", name, inputs=inputs, params={"source": source, "mode": mode}) as run:
+            change: Change | None = None
             if before is None or mode == "replace":
-                made = _replaced(ws, name, before, frame, key=key, ordered=ordered)
+                made, change = _replaced(ws, name, before, frame, key=key, ordered=ordered)
             else:
                 made = _appended(ws, before, frame)
             return record(
@@ -115,9 +116,10 @@ def add(
                 event_time=event_time,
                 known_time=known_time,
                 parent=before,
-                added=frame.height,
+                added=frame.height if change is None else _height(change.added),
                 first_known=shapes.first_known(frame, known_time) if mode == "append" else None,
                 message=message,
+                more=None if change is None else _counts(change),
             )
 
 
@@ -280,8 +282,7 @@ def _changed(
         judge(layers.rows_after(ws.tables, held, change))
     with recorded(ws, f"data.{step}", before.name, inputs=[("parent", before)], params=params) as run:
         made = layers.applied(ws.tables, held, change, old, number=next_number(ws, before.name))
-        removed = 0 if change.removed is None else len(change.removed)
-        counts = {"changed": change.replaced - removed, "removed": removed}
+        counts = _counts(change)
         run.result(counts)
         return record(
             run,
@@ -308,15 +309,25 @@ def _appended(ws: Workspace, before: DatasetVersion, frame: pl.DataFrame) -> Con
 
 def _replaced(
     ws: Workspace, name: str, before: DatasetVersion | None, frame: pl.DataFrame, *, key: str, ordered: bool | None
-) -> Content:
-    """The rows instead of those of `before`: by the differences where they are few, else the whole table."""
+) -> tuple[Content, Change | None]:
+    """The rows instead of those of `before`: by the differences (given too) where they are few, else the whole."""
     keep = before is not None and bool(before.artifact.meta.get("ordered")) if ordered is None else ordered
     change = None if before is None else diffs.change_to(ws.tables, layers.content(before), frame, key, keep)
     if before is None or change is None:
-        return layers.created(ws.tables, f"datasets/{name}", frame, key=key, ordered=keep)
+        return layers.created(ws.tables, f"datasets/{name}", frame, key=key, ordered=keep), None
     held = layers.content(before)
     old = layers.touched(ws.tables, held, change, where=f"dataset {name!r}")
-    return layers.applied(ws.tables, held, change, old, number=next_number(ws, name))
+    return layers.applied(ws.tables, held, change, old, number=next_number(ws, name)), change
+
+
+def _counts(change: Change) -> dict[str, int]:
+    """How many rows have new values, and how many are gone."""
+    removed = 0 if change.removed is None else len(change.removed)
+    return {"changed": change.replaced - removed, "removed": removed}
+
+
+def _height(rows: pl.DataFrame | None) -> int:
+    return 0 if rows is None else rows.height
 
 
 def _same(
