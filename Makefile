@@ -38,6 +38,8 @@ lock:  ## pin the newest releases (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header requirements/build.in -o requirements/build.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --no-deps requirements/demo.in -o requirements/demo.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header requirements/dev.in -o requirements/dev.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header requirements/airflow.in -o requirements/airflow.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header requirements/kfp.in -o requirements/kfp.txt
 
 clean:  ## remove what set-up and runs made
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis departures.mill
+	rm -rf .venv .venvs .mypy_cache .ruff_cache .pytest_cache .hypothesis departures.mill

@@ -17,8 +17,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / ".venv"
-PYTHON = VENV / "bin" / "python"
 STAGES = {"base": ["build", "base", "demo"], "dev": ["build", "base", "demo", "dev"]}
+# What we export to pins versions of our own dependencies, so each of these has an environment of its own.
+EXPORTS = {"airflow": ROOT / ".venvs" / "airflow", "kfp": ROOT / ".venvs" / "kfp"}
 
 
 def main(stage: str) -> int:
@@ -28,42 +29,45 @@ def main(stage: str) -> int:
         )
         return 2
     began = time.monotonic()
-    if not PYTHON.exists():
-        say("making .venv")
-        venv.create(VENV, with_pip=True, symlinks=True)
     for name in STAGES[stage]:
-        install(name)
+        install(name, VENV)
     install_tidemill()
     if stage == "dev":
+        for name, place in EXPORTS.items():
+            install(name, place)
         get_chromium()
     if time.monotonic() - began > 2:
         say(f"set up in {time.monotonic() - began:.0f} s")
     return 0
 
 
-def install(name: str) -> None:
-    """Install one requirements file, unless its stamp says that it is in place."""
+def install(name: str, place: Path) -> None:
+    """Install one requirements file into the environment at `place`, unless its stamp says that it is there."""
     file = ROOT / "requirements" / f"{name}.txt"
-    if is_done(name, file.read_bytes()):
+    if is_done(name, file.read_bytes(), place):
         return
+    if not (place / "bin" / "python").exists():
+        say(f"making {place.relative_to(ROOT)}")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        venv.create(place, with_pip=True, symlinks=True)
     wanted = sum("==" in line for line in file.read_text().splitlines())
     say(f"installing {wanted} pinned distributions of requirements/{name}.txt")
     more = ["--no-deps", "--no-build-isolation"] if name == "demo" else []
-    pip(["--require-hashes", "--no-compile", *more, "-r", str(file)], total=wanted)
-    mark_done(name, file.read_bytes())
+    pip(["--require-hashes", "--no-compile", *more, "-r", str(file)], total=wanted, place=place)
+    mark_done(name, file.read_bytes(), place)
 
 
 def install_tidemill() -> None:
     content = (ROOT / "pyproject.toml").read_bytes()
-    if not is_done("tidemill", content):
+    if not is_done("tidemill", content, VENV):
         say("installing tidemill itself, from src/")
-        pip(["--no-deps", "--no-build-isolation", "-e", str(ROOT)], total=1)
-        mark_done("tidemill", content)
+        pip(["--no-deps", "--no-build-isolation", "-e", str(ROOT)], total=1, place=VENV)
+        mark_done("tidemill", content, VENV)
 
 
-def pip(arguments: list[str], *, total: int) -> None:
+def pip(arguments: list[str], *, total: int, place: Path) -> None:
     """Run pip, showing how far it is; its whole output only when it fails."""
-    command = [str(PYTHON), "-m", "pip", "install", "--disable-pip-version-check", *arguments]
+    command = [str(place / "bin" / "python"), "-m", "pip", "install", "--disable-pip-version-check", *arguments]
     lines: list[str] = []
     done = 0
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
@@ -94,13 +98,13 @@ def get_chromium() -> None:
         say("no Chromium, and no right to install it: the page tests will be skipped (apt-get install chromium)")
 
 
-def is_done(name: str, content: bytes) -> bool:
-    stamp = VENV / f".{name}.done"
+def is_done(name: str, content: bytes, place: Path) -> bool:
+    stamp = place / f".{name}.done"
     return stamp.exists() and stamp.read_text() == hashlib.sha256(content).hexdigest()
 
 
-def mark_done(name: str, content: bytes) -> None:
-    (VENV / f".{name}.done").write_text(hashlib.sha256(content).hexdigest())
+def mark_done(name: str, content: bytes, place: Path) -> None:
+    (place / f".{name}.done").write_text(hashlib.sha256(content).hexdigest())
 
 
 def say(text: str) -> None:
