@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from tidemill.core.types import Artifact, Direction, Edge, Event, Fault, Json, Point, Query, Run, Trail
+from tidemill.core.types import Artifact, Batch, Direction, Edge, Event, Fault, Json, Point, Query, Run, Trail
 
 
 class Graph(Protocol):
@@ -41,6 +41,14 @@ class Graph(Protocol):
 
     def link(self, edges: Sequence[Edge]) -> None:
         """Add edges; one that is there already stays as it is."""
+        ...
+
+    def write(self, batch: Batch) -> tuple[Artifact, ...]:
+        """Write many records in one transaction, as put_run, put, link and record would one by one, in that order.
+
+        Returns the artifacts as recorded, in order. An edge that names the id of an artifact of the batch leads to what
+        was recorded for it. In SQL the number of statements does not grow with the number of records.
+        """
         ...
 
     def get(self, node_id: str) -> Run | Artifact:

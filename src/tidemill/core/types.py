@@ -131,6 +131,30 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class NewEvent:
+    """An event to append; see `Graph.record`."""
+
+    subject: str
+    kind: str
+    body: Json
+    actor: str = "local"
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Many records for one transaction (`Graph.write`): runs, (slot, artifact) pairs, edges, then events.
+
+    An edge may name the id of one of the batch's artifacts, even where that content is recorded already.
+    """
+
+    runs: Sequence[Run] = ()
+    artifacts: Sequence[tuple[str, Artifact]] = ()
+    edges: Sequence[Edge] = ()
+    events: Sequence[NewEvent] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Point:
     """One value of a metric series: step is the training step, epoch or window number; at is when."""
 
@@ -379,9 +403,10 @@ class Matrix:
 class Query:
     """What to find in a graph. All given fields must match; newest first.
 
-    what: "run" or "artifact". kind: exact, or a prefix ending in ".*". key: the run's cache key. status: the run's.
-    version: the artifact's. digest: the artifact's. run: artifacts made by that run. parent: runs inside that run.
-    text: a part of the name. before: only ids smaller than this one (the next page). limit: at most so many.
+    what: "run" or "artifact". kind: exact, or a prefix ending in ".*". key: the run's cache key. keys: runs whose cache
+    key is one of these (mind `limit`). status: the run's. version: the artifact's. digest: the artifact's. run:
+    artifacts made by that run. parent: runs inside that run. text: a part of the name. before: only ids smaller than
+    this one (the next page). limit: at most so many.
     """
 
     what: Literal["run", "artifact"]
@@ -396,6 +421,7 @@ class Query:
     text: str | None = None
     before: str | None = None
     limit: int = 100
+    keys: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

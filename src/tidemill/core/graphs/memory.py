@@ -9,9 +9,9 @@ from dataclasses import replace
 from typing import Any
 
 from tidemill.core.errors import Conflict, NotFound
-from tidemill.core.graphs import records, verifying, walking
+from tidemill.core.graphs import batching, records, verifying, walking
 from tidemill.core.ids import parse_time, utc_now
-from tidemill.core.types import Artifact, Direction, Edge, Event, Fault, Json, Point, Query, Run, Trail
+from tidemill.core.types import Artifact, Batch, Direction, Edge, Event, Fault, Json, Point, Query, Run, Trail
 
 SHORT_ID = 8
 Row = dict[str, Any]  # as in the tables of schema.py
@@ -109,6 +109,31 @@ class MemoryGraph:
                 )
             return self._append(subject, kind, body, actor, key)
 
+    def write(self, batch: Batch) -> tuple[Artifact, ...]:
+        """Write many records in one transaction."""
+        with self._lock:
+            asked = batching.asked(batch)
+            known = batching.Known(
+                runs={one: (row["status"], row["body"]) for one in asked.runs if (row := self._runs.get(one))},
+                newest={
+                    pair: self._artifact(self._versions[pair][-1]) for pair in asked.names if pair in self._versions
+                },
+                artifacts=self._artifacts.keys(),
+                keys=self._keys.keys(),
+                edges=lambda some: [edge for edge in some if edge in self._edges],
+            )
+            plan = batching.plan(batch, known)
+            last_hash = self._events[-1]["hash"] if self._events else records.GENESIS
+            said = batching.chained(len(self._events), last_hash, plan.events, utc_now())
+            self._runs |= {row["id"]: row for row in plan.runs}
+            for row in plan.artifacts:
+                self._artifacts[row["id"]] = row
+                self._versions.setdefault((row["kind"], row["name"]), []).append(row["id"])
+            self._add_edges(plan.edges)
+            self._events += said
+            self._keys |= {row["key"]: row for row in said if row["key"] is not None}
+        return tuple(walking.bound(artifact, self) for artifact in plan.made)
+
     def amend(self, rewrite: Callable[[str], str | None], *, reason: str, actor: str = "local") -> list[str]:
         """Rewrite records and events."""
         records.check_event("erasure", "erasure", actor, None)
@@ -163,6 +188,7 @@ class MemoryGraph:
                 for row in table.values()
                 if all(name in row and row[name] == value for name, value in wanted.items())
                 and (query.kind is None or records.is_kind(row["kind"], query.kind))
+                and (query.keys is None or row.get("key") in query.keys)
                 and (not query.text or query.text in row["name"])
                 and (at is None or row[order] < at)
             ]
@@ -247,6 +273,9 @@ class MemoryGraph:
         fresh = [edge for edge in dict.fromkeys(wanted) if edge not in self._edges]
         for run_id, some in records.by_run(fresh).items():
             self._append(f"run/{run_id}", "run.link", records.edges_body(some), self._actor(run_id))
+        self._add_edges(fresh)
+
+    def _add_edges(self, fresh: Sequence[Edge]) -> None:
         for edge in fresh:
             self._edges[edge] = None
             self._by_node.setdefault(edge.run_id, []).append(edge)

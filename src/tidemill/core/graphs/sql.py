@@ -14,11 +14,11 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from tidemill.core.errors import Conflict, NotFound
-from tidemill.core.graphs import records, verifying, walking
+from tidemill.core.graphs import records, sqlbatch, sqlwalk, verifying, walking
 from tidemill.core.graphs.failing import readable_errors
 from tidemill.core.graphs.schema import artifacts, edges, events, head, points, runs
 from tidemill.core.ids import parse_time, utc_now
-from tidemill.core.types import Artifact, Direction, Edge, Event, Fault, Json, Point, Query, Run, Trail
+from tidemill.core.types import Artifact, Batch, Direction, Edge, Event, Fault, Json, Point, Query, Run, Trail
 
 SHORT_ID = 8
 CHUNK = 2000  # ids in one IN list: SQLite takes 32,766 variables a statement, PostgreSQL 65,535
@@ -144,6 +144,12 @@ class SqlGraph:
                     )
             return self._append(link, subject, kind, body, actor, key)
 
+    def write(self, batch: Batch) -> tuple[Artifact, ...]:
+        """Write many records in one transaction."""
+        with self._write() as link:
+            made = sqlbatch.write(link, batch)
+        return tuple(walking.bound(artifact, self) for artifact in made)
+
     def amend(self, rewrite: Callable[[str], str | None], *, reason: str, actor: str = "local") -> list[str]:
         """Rewrite records and events, then free the pages that held them."""
         records.check_event("erasure", "erasure", actor, None)
@@ -189,7 +195,7 @@ class SqlGraph:
         """All that match, newest first."""
         table = runs if query.what == "run" else artifacts
         given = records.given(query)
-        if not given.keys() <= set(table.c.keys()):
+        if not given.keys() <= set(table.c.keys()) or (query.keys is not None and table is artifacts):
             return []
         where: list[sa.ColumnElement[bool]] = [table.c[column] == value for column, value in given.items()]
         exact = query.kind is not None and not query.kind.endswith(".*")
@@ -203,6 +209,8 @@ class SqlGraph:
             where.append(order < at)
         statement = sa.select(table.c.body).where(*where).order_by(order.desc()).limit(query.limit)
         with self._read() as link:
+            if query.keys is not None:
+                statement = statement.where(sqlbatch.among(link, runs.c.key, query.keys))
             if query.text:
                 position = sa.func.strpos if link.dialect.name == "postgresql" else sa.func.instr
                 statement = statement.where(position(table.c.name, query.text) > 0)
@@ -228,7 +236,11 @@ class SqlGraph:
             if isinstance(root, Artifact):
                 start = sa.select(edges.c.run_id).where(edges.c.artifact_id == root.id, edges.c.role == near)
                 first = list(link.execute(start.distinct().order_by(edges.c.run_id)).scalars())
-            around = (Edge(*row) for row in link.execute(_around(link, first, near, far, depth)).all()) if first else ()
+            around = (
+                (Edge(*row) for row in link.execute(sqlwalk.around(link, first, near, far, depth)).all())
+                if first
+                else ()
+            )
             found = walking.walk(root, first, around, direction, depth)
             found_runs = _rows(link, sa.select(runs.c.id, runs.c.body), runs.c.id, found.runs)
             run_of = {row.id: self._run(row.body) for row in found_runs}
@@ -338,37 +350,6 @@ def _matches(column: sa.ColumnElement[str], wanted: str, mark: str) -> sa.Column
     if mark and wanted.endswith(f"{mark}*"):
         return (column >= wanted[:-1]) & (column < records.after_prefix(wanted[:-1]))
     return column == wanted
-
-
-def _around(link: sa.Connection, first: list[str], near: str, far: str, depth: int | None) -> sa.Select[Any]:
-    """All edges of all runs that can be reached from `first`: run -> artifacts on its far side -> runs near those."""
-    level = [] if depth is None else [sa.literal(1, sa.Integer).label("level")]
-    start = sa.select(edges.c.run_id.label("run_id"), *level).where(edges.c.run_id.in_(first))
-    reach = start.cte("reach", recursive=True)
-    at_run = (edges.c.run_id == reach.c.run_id, edges.c.role == far)
-    if link.dialect.name == "postgresql":
-        # Until autovacuum has counted a new database's rows, PostgreSQL guesses that few edges have a role, and scans
-        # all of them once a level: 800 ms for 20,000 edges. OFFSET 0 keeps it to one look-up a step: 30 ms.
-        here = sa.select(edges.c.artifact_id).where(*at_run).offset(0).lateral("here")
-        at_artifact = (edges.c.artifact_id == here.c.artifact_id, edges.c.role == near)
-        there = sa.select(edges.c.run_id).where(*at_artifact).offset(0).lateral("there")
-        step = sa.select(there.c.run_id, *_deeper(reach, depth)).select_from(reach).join(here, sa.true())
-        step = step.join(there, sa.true())
-    else:
-        one, next_one = edges.alias("here"), edges.alias("there")
-        step = (
-            sa.select(next_one.c.run_id, *_deeper(reach, depth))
-            .join_from(reach, one, (one.c.run_id == reach.c.run_id) & (one.c.role == far))
-            .join(next_one, (next_one.c.artifact_id == one.c.artifact_id) & (next_one.c.role == near))
-        )
-    if depth is not None:
-        step = step.where(reach.c.level < depth)
-    reach = reach.union(step)
-    return sa.select(edges).where(edges.c.run_id.in_(sa.select(reach.c.run_id)))
-
-
-def _deeper(reach: sa.CTE, depth: int | None) -> list[Any]:  # Any: a labelled column, or none
-    return [] if depth is None else [reach.c.level + 1]
 
 
 def _insert_new(link: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
