@@ -1,0 +1,32 @@
+"""Lengths of time as people write them: "90s", "10m", "1h30m", "3d"."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+
+from tidemill.core.errors import BadInput
+
+UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
+_PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)\s*")
+_WHOLE = re.compile(rf"(?:{_PART.pattern})+")
+
+
+def seconds(length: str | float | timedelta, *, what: str = "the duration") -> float:
+    """A length of time in seconds; a bare number is seconds already. Raises BadInput, naming `what`, unless it is > 0.
+
+    >>> seconds("1h30m"), seconds("250ms"), seconds(90)
+    (5400.0, 0.25, 90.0)
+    """
+    if isinstance(length, timedelta):
+        found = length.total_seconds()
+    elif isinstance(length, str):
+        if _WHOLE.fullmatch(length.strip()) is None:
+            units = ", ".join(UNITS_S)
+            raise BadInput(f"{what} is {length!r}; write a number and a unit ({units}), such as 10m or 1h30m")
+        found = sum(float(number) * UNITS_S[unit] for number, unit in _PART.findall(length))
+    else:
+        found = float(length)
+    if not 0 < found < float("inf"):
+        raise BadInput(f"{what} is {length!r}; it must be longer than nothing, such as 10m")
+    return found
