@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 
@@ -12,7 +12,8 @@ import sqlalchemy as sa
 from tidemill.core.errors import Busy, MissingExtra
 from tidemill.core.graphs.failing import readable_errors
 from tidemill.core.graphs.migrate import ready
-from tidemill.core.graphs.sql import SqlGraph
+from tidemill.core.graphs.pgleases import Leases
+from tidemill.core.graphs.sql import Opening, SqlGraph
 
 WAIT_S = 30.0
 LOCK_NOT_AVAILABLE = "55P03"
@@ -50,6 +51,17 @@ def _free(engine: sa.Engine) -> None:
 
 class PostgresGraph(SqlGraph):
     """A graph whose database also orders writers on several machines (see tidemill.core.locks)."""
+
+    def __init__(
+        self, engine: sa.Engine, writing: Opening, reading: Opening, *, free: Callable[[sa.Engine], None], wait_s: float
+    ) -> None:
+        super().__init__(engine, writing, reading, free=free, wait_s=wait_s)
+        self.leases = Leases(engine)
+
+    def close(self) -> None:
+        """Let go of connections and of the names held on them."""
+        self.leases.close()
+        super().close()
 
     @contextmanager
     def exclusive(self, name: str, *, what: str, wait_s: float) -> Iterator[None]:
