@@ -17,7 +17,10 @@
     ├── MissingExtra        (ImportError)      an optional dependency is not installed
     ├── NotEnoughLabels                        people have not labelled enough yet
     ├── Refused             (PermissionError)  signature, golden rows, role or token said no
-    └── ServerFailed        (RuntimeError)     a server process ended or did not answer
+    ├── ServerFailed        (RuntimeError)     a server or worker process ended or did not answer
+    ├── TaskFailed          (RuntimeError)     a task's own error or result that cannot leave its process
+    ├── TimedOut            (TimeoutError)     a task ran longer than it may and was ended
+    └── Cancelled                              a task was ended because somebody asked for it
 
 A message says what was wrong with its value, what is allowed or nearest, and the next step.
 `exit_code` is what the command line ends with: 1 "no", 2 "asked wrongly".
@@ -105,7 +108,19 @@ class Refused(TidemillError, PermissionError):
 
 
 class ServerFailed(TidemillError, RuntimeError):
-    """A server process ended or did not answer."""
+    """A server or worker process ended or did not answer."""
+
+
+class TaskFailed(TidemillError, RuntimeError):
+    """A task ended with an error or a result that cannot leave its process as it is."""
+
+
+class TimedOut(TidemillError, TimeoutError):
+    """A task ran longer than it may, and was ended with all processes that it had started."""
+
+
+class Cancelled(TidemillError):
+    """A task was ended before its time because somebody asked for it."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
