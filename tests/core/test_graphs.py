@@ -15,7 +15,7 @@ from hypothesis import strategies as some
 from tidemill.core.errors import TidemillError
 from tidemill.core.graph import Graph
 from tidemill.core.graphs import memory, postgres, sqlite
-from tidemill.core.types import Direction, Edge, Event, Point, Query
+from tidemill.core.types import Batch, Direction, Edge, Event, NewEvent, Point, Query
 from tidemill.testing.graphs import AT, GraphSuite, a_run, an_artifact, ended
 
 
@@ -51,6 +51,13 @@ CALLS = some.one_of(
     some.tuples(some.just("link"), some.lists(some.builds(Edge, RUN_IDS, ARTIFACT_IDS, ROLES, NAMES), max_size=3)),
     some.tuples(some.just("log"), RUN_IDS, some.lists(some.tuples(NAMES, some.floats(allow_nan=False), SMALL))),
     some.tuples(some.just("record"), NAMES, some.none() | NAMES, some.none() | SMALL),
+    some.tuples(
+        some.just("write"),
+        some.lists(some.tuples(RUN_IDS, NAMES, some.booleans()), max_size=3),
+        some.lists(some.tuples(ARTIFACT_IDS, NAMES, SMALL, some.none() | RUN_IDS), max_size=3),
+        some.lists(some.builds(Edge, RUN_IDS, ARTIFACT_IDS, ROLES, NAMES), max_size=3),
+        some.lists(some.tuples(NAMES, some.none() | NAMES), max_size=2),
+    ),
 )
 QUERIES = some.builds(
     Query,
@@ -61,6 +68,7 @@ QUERIES = some.builds(
     version=some.none() | SMALL,
     run=some.none() | RUN_IDS,
     text=some.sampled_from([None, "", "l", "_", "%", "F"]),
+    keys=some.sampled_from([None, None, ("flights", "é"), ()]),
     before=some.none() | RUN_IDS | ARTIFACT_IDS,
     limit=some.integers(1, 5),
 )
@@ -72,7 +80,7 @@ def tell(graph: Graph, call: tuple[Any, ...]) -> object:
     try:
         match call:
             case ("put_run", run_id, name, is_done):
-                run = a_run(name, run_id=run_id)
+                run = a_run(name, key=name, run_id=run_id)
                 given = graph.put_run(ended(run) if is_done else run)
             case ("put", artifact_id, name, content, run_id):
                 given = graph.put(replace(an_artifact(str(content), name), id=artifact_id, run_id=run_id))
@@ -80,6 +88,20 @@ def tell(graph: Graph, call: tuple[Any, ...]) -> object:
                 graph.link(edges)
             case ("log", run_id, points):
                 graph.log(run_id, [Point(key, value, step, AT) for key, value, step in points])
+            case ("write", runs, artifacts, edges, events):
+                made = [
+                    replace(an_artifact(str(content), name), id=one, run_id=run)
+                    for one, name, content, run in artifacts
+                ]
+                begun = [(a_run(name, run_id=run_id), is_done) for run_id, name, is_done in runs]
+                given = graph.write(
+                    Batch(
+                        [ended(run) if is_done else run for run, is_done in begun],
+                        [("made", artifact) for artifact in made],
+                        edges,
+                        [NewEvent(f"deployment/{name}", "traffic", {"name": name}, key=key) for name, key in events],
+                    )
+                )
             case (_, name, key, expect):
                 given = plain(graph.record(f"deployment/{name}", "traffic", {"name": name}, key=key, expect=expect))
     except TidemillError as error:

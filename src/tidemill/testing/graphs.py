@@ -13,12 +13,14 @@ from tidemill.core.errors import BadInput, Conflict, NotFound
 from tidemill.core.graph import Graph
 from tidemill.core.ids import new_id
 from tidemill.core.types import Artifact, Edge, Point, Query, Run
+from tidemill.testing.batches import BatchSuite
 from tidemill.testing.erasures import ErasureSuite, without
 from tidemill.testing.records import AT, a_chain, a_run, an_artifact, ended, ids
 
 __all__ = [
     "AT",
     "ArtifactSuite",
+    "BatchSuite",
     "ErasureSuite",
     "GraphSuite",
     "LogSuite",
@@ -349,5 +351,5 @@ class LogSuite:
             assert sorted(threads.map(attempt, range(6))) == [False] * 5 + [True]
 
 
-class GraphSuite(RunSuite, ArtifactSuite, LogSuite, ErasureSuite):
+class GraphSuite(RunSuite, ArtifactSuite, LogSuite, BatchSuite, ErasureSuite):
     """The contract of tidemill.core.graph as tests."""
