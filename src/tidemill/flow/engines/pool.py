@@ -44,6 +44,7 @@ class _Job(Pending):
         self.worker: Worker | None = None
         self.deadline = math.inf
         self.ending: TidemillError | None = None
+        self.over = False  # said under the lock, a moment before its waiters are told
 
 
 class PoolEngine:
@@ -111,7 +112,7 @@ class PoolEngine:
         job = cast("_Job", task)
         told = Cancelled(f"task {job.name!r} was cancelled")
         with self._lock:
-            if job.done() or job.ending is not None:
+            if job.over or job.ending is not None:
                 return False
             job.ending = told
             if job.worker is not None:
@@ -286,6 +287,7 @@ class PoolEngine:
                     self._free(job)
                     self._workers[worker] = None
                     self._idle.append(worker)
+                    job.over = True
                     ended.append(lambda: job.finish(reply))
             else:
                 self._bury(worker, job, ended)
@@ -303,6 +305,7 @@ class PoolEngine:
         elif job is not None:
             self._free(job)
         if job is not None:
+            job.over = True
             error = job.ending or ServerFailed(
                 f"a worker process ended ({_how(code)}) in the middle of task {job.name!r}; "
                 "if it ran out of memory, give the task less data or the engine fewer workers, then run it again"

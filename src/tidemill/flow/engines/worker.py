@@ -15,6 +15,7 @@ import subprocess
 import sys
 import sysconfig
 import threading
+import time
 from contextlib import suppress
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
@@ -132,12 +133,12 @@ def main(channel: int, lifeline: int) -> None:
 
             spawn.prepare(dict(order.main))
         reply = calls.perform(order.call)
+        sources.note()
         for stream in (sys.stdout, sys.stderr):
             with suppress(Exception):
                 stream.flush()
         connection.send_bytes(reply)
         del order, reply
-        sources.note()
 
 
 class Sources:
@@ -146,6 +147,7 @@ class Sources:
     def __init__(self) -> None:
         self._seen: dict[str, tuple[int, int]] = {}
         self._modules = 0
+        self._noted_at = time.time_ns()
         places = sysconfig.get_paths()
         self._installed = tuple({places[key] + os.sep for key in ("stdlib", "platstdlib", "purelib", "platlib")})
         self.note()
@@ -153,6 +155,7 @@ class Sources:
     def note(self) -> None:
         """Take in the modules that were imported since."""
         if len(sys.modules) == self._modules:
+            self._noted_at = time.time_ns()
             return
         for module in list(sys.modules.values()):
             path = getattr(module, "__file__", None)
@@ -163,7 +166,10 @@ class Sources:
                 and not path.startswith(self._installed)
                 and not str(name).startswith("tidemill.")
             ):
-                self._seen[path] = _state(path)
+                state = _state(path)
+                # Written while the call ran: before or after its import? File systems' clocks tick in 10 ms.
+                self._seen[path] = state if state[0] < self._noted_at - 50_000_000 else (-1, -1)
+        self._noted_at = time.time_ns()
         self._modules = len(sys.modules)
 
     def changed(self) -> bool:
