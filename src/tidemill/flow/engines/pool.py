@@ -138,19 +138,19 @@ class PoolEngine:
             was, self._closed = self._closed, True
             if was:
                 return
-            told = [
-                (job, Cancelled(f"task {job.name!r} had not started when its engine was closed"))
-                for job in self._waiting
-            ]
+            told = list(self._waiting)
+            for job in told:
+                job.ending = Cancelled(f"task {job.name!r} had not started when its engine was closed")
             self._waiting.clear()
-            for worker, job in self._workers.items():
-                if job is not None and job.ending is None:
-                    job.ending = Cancelled(f"task {job.name!r} was running when its engine was closed")
+            for worker, given in self._workers.items():
+                if given is not None and given.ending is None:
+                    given.ending = Cancelled(f"task {given.name!r} was running when its engine was closed")
                 worker.kill()
             self._ring()
             thread = self._thread
-        for job, error in told:
-            job.fail(error)
+        for job in told:
+            assert job.ending is not None
+            job.fail(job.ending)
         if thread is not None and thread is not threading.current_thread():
             thread.join()
         elif thread is None:

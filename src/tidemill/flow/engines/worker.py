@@ -8,6 +8,7 @@ and asks to be replaced where they are not: a warm worker would give the old cod
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
 import signal
@@ -147,7 +148,7 @@ class Sources:
     def __init__(self) -> None:
         self._seen: dict[str, tuple[int, int]] = {}
         self._modules = 0
-        self._noted_at = time.time_ns()
+        self._noted_at = math.inf  # what was there at the start counts as it is
         places = sysconfig.get_paths()
         self._installed = tuple({places[key] + os.sep for key in ("stdlib", "platstdlib", "purelib", "platlib")})
         self.note()
