@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from tidemill.core.errors import Conflict, NotFound
@@ -35,45 +34,16 @@ class MemoryGraph:
 
     def put_run(self, run: Run) -> Run:
         """Insert or advance a run."""
-        row = records.run_row(run)
-        with self._lock:
-            before = self._runs.get(run.id)
-            if before is not None and before["body"] == row["body"]:
-                return run
-            if before is not None and before["status"] != "running":
-                raise Conflict(
-                    f"run {run.id} ended as {before['status']!r}; an ended run cannot change, start another one"
-                )
-            self._append(f"run/{run.id}", f"run.{run.status}", {"digest": records.body_digest(row["body"])}, run.actor)
-            self._runs[run.id] = row
+        self.write(Batch([run]))
         return run
 
     def put(self, artifact: Artifact, *, slot: str = "") -> Artifact:
         """Record an artifact; content makes versions, not calls."""
-        with self._lock:
-            actor = "local" if artifact.run_id is None else self._actor(artifact.run_id)
-            ids = self._versions.get((artifact.kind, artifact.name), [])
-            made = records.artifact_of(self._artifacts[ids[-1]]["body"]) if ids else None
-            if made is None or not records.same_content(made, artifact):
-                made = replace(artifact, version=len(ids) + 1, graph=None)
-                row = records.artifact_row(made)
-                if made.id in self._artifacts:
-                    raise Conflict(f"artifact {made.id} is there already; give a new id: tidemill.core.ids.new_id()")
-                self._append(f"artifact/{made.id}", "artifact.put", {"digest": records.body_digest(row["body"])}, actor)
-                self._artifacts[made.id] = row
-                self._versions.setdefault((made.kind, made.name), []).append(made.id)
-            if artifact.run_id is not None:
-                self._link([Edge(artifact.run_id, made.id, "out", slot)])
-        return walking.bound(made, self)
+        return self.write(Batch(artifacts=[(slot, artifact)]))[0]
 
     def link(self, edges: Sequence[Edge]) -> None:
         """Add edges that are not there yet."""
-        with self._lock:
-            for edge in edges:
-                self._actor(edge.run_id)
-            for missing in sorted({edge.artifact_id for edge in edges} - self._artifacts.keys()):
-                raise NotFound(f"no artifact {missing!r} to link; put it first")
-            self._link(edges)
+        self.write(Batch(edges=edges))
 
     def log(self, run_id: str, points: Sequence[Point]) -> None:
         """Append metric points."""
@@ -268,12 +238,6 @@ class MemoryGraph:
         if run_id not in self._runs:
             raise NotFound(f"no run {run_id!r} to add to; put_run it first")
         return records.run_of(self._runs[run_id]["body"]).actor
-
-    def _link(self, wanted: Sequence[Edge]) -> None:
-        fresh = [edge for edge in dict.fromkeys(wanted) if edge not in self._edges]
-        for run_id, some in records.by_run(fresh).items():
-            self._append(f"run/{run_id}", "run.link", records.edges_body(some), self._actor(run_id))
-        self._add_edges(fresh)
 
     def _add_edges(self, fresh: Sequence[Edge]) -> None:
         for edge in fresh:

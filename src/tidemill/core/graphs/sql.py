@@ -7,7 +7,6 @@ import os
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -53,56 +52,24 @@ class SqlGraph:
 
     def put_run(self, run: Run) -> Run:
         """Insert or advance a run."""
-        row = records.run_row(run)
-        with self._write() as link:
-            before = link.execute(sa.select(runs.c.status, runs.c.body).where(runs.c.id == run.id)).first()
-            if before is None:
-                link.execute(runs.insert(), row)
-            elif before.body == row["body"]:
-                return run
-            elif before.status != "running":
-                raise Conflict(
-                    f"run {run.id} ended as {before.status!r}; an ended run cannot change, start another one"
-                )
-            else:
-                link.execute(runs.update().where(runs.c.id == run.id), row)
-            said = {"digest": records.body_digest(row["body"])}
-            self._append(link, f"run/{run.id}", f"run.{run.status}", said, run.actor)
+        self.write(Batch([run]))
         return run
 
     def put(self, artifact: Artifact, *, slot: str = "") -> Artifact:
         """Record an artifact; content makes versions, not calls."""
-        newest = (
-            sa.select(artifacts.c.body)
-            .where(artifacts.c.kind == artifact.kind, artifacts.c.name == artifact.name)
-            .order_by(artifacts.c.version.desc())
-            .limit(1)
-        )
-        with self._write() as link:
-            actor = "local" if artifact.run_id is None else self._actors(link, [artifact.run_id])[artifact.run_id]
-            body = link.execute(newest).scalar()
-            made = None if body is None else records.artifact_of(body)
-            if made is None or not records.same_content(made, artifact):
-                made = replace(artifact, version=1 if made is None else made.version + 1, graph=None)
-                row = records.artifact_row(made)
-                link.execute(artifacts.insert(), row)
-                said = {"digest": records.body_digest(row["body"])}
-                self._append(link, f"artifact/{made.id}", "artifact.put", said, actor)
-            if artifact.run_id is not None:
-                self._link(link, [Edge(artifact.run_id, made.id, "out", slot)], {artifact.run_id: actor})
-        return walking.bound(made, self)
+        return self.write(Batch(artifacts=[(slot, artifact)]))[0]
 
     def link(self, edges: Sequence[Edge]) -> None:
         """Add edges that are not there yet."""
-        if not edges:
-            return
+        self.write(Batch(edges=edges))
+
+    def write(self, batch: Batch) -> tuple[Artifact, ...]:
+        """Write many records in one transaction."""
+        if batch == Batch():
+            return ()
         with self._write() as link:
-            actors = self._actors(link, {edge.run_id for edge in edges})
-            wanted = {edge.artifact_id for edge in edges}
-            known = {row.id for row in _rows(link, sa.select(artifacts.c.id), artifacts.c.id, sorted(wanted))}
-            for missing in sorted(wanted - known):
-                raise NotFound(f"no artifact {missing!r} to link; put it first")
-            self._link(link, edges, actors)
+            made = sqlbatch.write(link, batch)
+        return tuple(walking.bound(artifact, self) for artifact in made)
 
     def log(self, run_id: str, points: Sequence[Point]) -> None:
         """Append metric points."""
@@ -143,12 +110,6 @@ class SqlGraph:
                         f"{subject} is at event {last}, not {expect}: somebody else was first; read it again, retry"
                     )
             return self._append(link, subject, kind, body, actor, key)
-
-    def write(self, batch: Batch) -> tuple[Artifact, ...]:
-        """Write many records in one transaction."""
-        with self._write() as link:
-            made = sqlbatch.write(link, batch)
-        return tuple(walking.bound(artifact, self) for artifact in made)
 
     def amend(self, rewrite: Callable[[str], str | None], *, reason: str, actor: str = "local") -> list[str]:
         """Rewrite records and events, then free the pages that held them."""
@@ -210,7 +171,7 @@ class SqlGraph:
         statement = sa.select(table.c.body).where(*where).order_by(order.desc()).limit(query.limit)
         with self._read() as link:
             if query.keys is not None:
-                statement = statement.where(sqlbatch.among(link, runs.c.key, query.keys))
+                statement = statement.where(sqlbatch.among_keys(link, query.keys))
             if query.text:
                 position = sa.func.strpos if link.dialect.name == "postgresql" else sa.func.instr
                 statement = statement.where(position(table.c.name, query.text) > 0)
@@ -319,11 +280,6 @@ class SqlGraph:
             if missing not in found:
                 raise NotFound(f"no run {missing!r} to add to; put_run it first")
         return found
-
-    def _link(self, link: sa.Connection, wanted: Sequence[Edge], actors: Mapping[str, str]) -> None:
-        fresh = _insert_new(link, edges, [records.edge_row(edge) for edge in dict.fromkeys(wanted)])
-        for run_id, some in records.by_run([Edge(**row) for row in fresh]).items():
-            self._append(link, f"run/{run_id}", "run.link", records.edges_body(some), actors[run_id])
 
     def _append(
         self, link: sa.Connection, subject: str, kind: str, body: Json, actor: str, key: str | None = None

@@ -1,113 +1,133 @@
 """A batch in SQL: as many statements for a thousand records as for one.
 
-What is looked up goes in as one JSON text: an IN list has a limit, and makes another statement of each length.
+What is looked up goes in as one JSON text: an IN list has a limit, and makes another statement of each length. The
+statements are text: building and compiling them by SQLAlchemy took as long as all that SQLite does with them.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from functools import partial
-from typing import Any
+from functools import cache, partial
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from tidemill.core.graphs import batching, records
-from tidemill.core.graphs.schema import artifacts, edges, events, head, runs
+from tidemill.core.graphs.schema import artifacts, edges, events, runs
 from tidemill.core.ids import utc_now
 from tidemill.core.types import Artifact, Batch, Edge
 
-Columns = Sequence[sa.ColumnElement[str]]
+
+class Statements(NamedTuple):
+    """Texts for one dialect; `?` is a parameter."""
+
+    runs: str
+    artifacts: str
+    keys: str
+    edges: str
+    put_runs: str
+    put_artifacts: str
+    put_edges: str
+    put_events: str
+    head: str
+    put_head: str
+    among_keys: str
 
 
 def write(link: sa.Connection, batch: Batch) -> tuple[Artifact, ...]:
     """Write the batch in the transaction that `link` is in, which holds the chain's lock."""
-    plan = batching.plan(batch, _known(link, batching.asked(batch)))
+    say = _statements(link.dialect.name)
+    plan = batching.plan(batch, _known(link, say, batching.asked(batch)))
     if not plan.events:
         return plan.made
-    if plan.runs:
-        link.execute(_put_runs(link), plan.runs)
-    if plan.artifacts:
-        link.execute(artifacts.insert(), plan.artifacts)
-    if plan.edges:
-        link.execute(edges.insert(), [records.edge_row(edge) for edge in plan.edges])
-    last = link.execute(sa.select(head.c.seq, head.c.hash)).one()
-    rows = batching.chained(last.seq, last.hash, plan.events, utc_now())
-    link.execute(events.insert(), rows)
-    link.execute(head.update(), {"seq": rows[-1]["seq"], "hash": rows[-1]["hash"]})
+    for statement, table, rows in (
+        (say.put_runs, runs, plan.runs),
+        (say.put_artifacts, artifacts, plan.artifacts),
+        (say.put_edges, edges, [records.edge_row(edge) for edge in plan.edges]),
+    ):
+        _put(link, statement, table, rows)
+    seq, last_hash = link.exec_driver_sql(say.head).one()
+    rows = batching.chained(seq, last_hash, plan.events, utc_now())
+    _put(link, say.put_events, events, rows)
+    link.exec_driver_sql(say.put_head, (rows[-1]["seq"], rows[-1]["hash"]))
     return plan.made
 
 
-def among(link: sa.Connection, column: sa.ColumnElement[Any], values: Sequence[str]) -> sa.ColumnElement[bool]:
-    """Whether the column is one of these, however many they are."""
-    (value,), listed = _listed(link, [[value] for value in values], "among", 1)
-    return column.in_(sa.select(value).select_from(listed))
+def among_keys(link: sa.Connection, keys: Sequence[str]) -> sa.TextClause:
+    """The condition that a run's cache key is one of these, however many they are."""
+    return sa.text(_statements(link.dialect.name).among_keys).bindparams(tidemill_keys=_json(keys))
 
 
-def _known(link: sa.Connection, asked: batching.Asked) -> batching.Known:
+def _known(link: sa.Connection, say: Statements, asked: batching.Asked) -> batching.Known:
     found: dict[str, tuple[str, str]] = {}
     if asked.runs:
-        statement = sa.select(runs.c.id, runs.c.status, runs.c.body).where(among(link, runs.c.id, asked.runs))
-        found = {row.id: (row.status, row.body) for row in link.execute(statement)}
+        rows = link.exec_driver_sql(say.runs, (_json(asked.runs),))
+        found = {run_id: (status, body) for run_id, status, body in rows}
     newest: dict[tuple[str, str], Artifact] = {}
     there: set[str] = set()
-    for row in link.execute(_artifacts(link, asked)) if asked.names or asked.artifacts else ():
-        if row.id is not None:
-            there.add(row.id)
-        elif row.body is not None:
-            made = records.artifact_of(row.body)
-            newest[made.kind, made.name] = made
+    if asked.names or asked.artifacts:
+        for one, body in link.exec_driver_sql(say.artifacts, (_json(asked.names), _json(asked.artifacts))):
+            if one is not None:
+                there.add(one)
+            elif body is not None:
+                made = records.artifact_of(body)
+                newest[made.kind, made.name] = made
     keys: Sequence[str] = []
     if asked.keys:
-        keys = link.execute(sa.select(events.c.key).where(among(link, events.c.key, asked.keys))).scalars().all()
-    return batching.Known(found, newest, there, keys, partial(_linked, link))
+        keys = link.exec_driver_sql(say.keys, (_json(asked.keys),)).scalars().all()
+    return batching.Known(found, newest, there, keys, partial(_linked, link, say))
 
 
-def _artifacts(link: sa.Connection, asked: batching.Asked) -> sa.Select[Any] | sa.CompoundSelect[Any]:
-    """(None, the body of the newest version of a name), and (an id that is there, None): one statement."""
-    parts: list[sa.Select[Any]] = []
-    if asked.names:
-        (kind, name), listed = _listed(link, asked.names, "names", 2)
-        newest = (
-            sa.select(artifacts.c.body)
-            .where(artifacts.c.kind == kind, artifacts.c.name == name)
-            .order_by(artifacts.c.version.desc())
-            .limit(1)
-            .correlate(listed)
-            .scalar_subquery()
-        )
-        parts.append(sa.select(sa.null().label("id"), newest.label("body")).select_from(listed))
-    if asked.artifacts:
-        here = among(link, artifacts.c.id, asked.artifacts)
-        parts.append(sa.select(artifacts.c.id, sa.null().label("body")).where(here))
-    return parts[0] if len(parts) == 1 else sa.union_all(*parts)
-
-
-def _linked(link: sa.Connection, some: Sequence[Edge]) -> set[Edge]:
+def _linked(link: sa.Connection, say: Statements, some: Sequence[Edge]) -> set[Edge]:
     """Of these edges, those that are there."""
     rows = [(edge.run_id, edge.artifact_id, edge.role, edge.slot) for edge in some]
-    asked, listed = _listed(link, rows, "edges_asked", 4)
-    same = sa.and_(*(column == value for column, value in zip(edges.c, asked, strict=True)))
-    return {Edge(*row) for row in link.execute(sa.select(edges).select_from(listed.join(edges, same)))}
+    return {Edge(*row) for row in link.exec_driver_sql(say.edges, (_json(rows),))}
 
 
-def _listed(
-    link: sa.Connection, rows: Sequence[Sequence[str]], name: str, width: int
-) -> tuple[Columns, sa.TableValuedAlias]:
-    """Rows of text as a table in a statement: its columns, and what to select them from."""
-    if link.dialect.name == "postgresql":
-        value: sa.Column[Any] = sa.column("value", postgresql.JSONB)  # type: ignore[assignment]  # Any: JSON
-        array = sa.literal([list(row) for row in rows], postgresql.JSONB)
-        listed = sa.func.jsonb_array_elements(array).table_valued(value, name=name).render_derived()
-        return [listed.c.value[place].astext for place in range(width)], listed
-    listed = sa.func.json_each(json.dumps(rows, ensure_ascii=False)).table_valued("value", name=name)
-    return [sa.func.json_extract(listed.c.value, f"$[{place}]") for place in range(width)], listed
+def _put(link: sa.Connection, statement: str, table: sa.Table, rows: Sequence[batching.Row]) -> None:
+    if rows:
+        names = table.c.keys()
+        link.exec_driver_sql(statement, [tuple(row[name] for name in names) for row in rows])
 
 
-def _put_runs(link: sa.Connection) -> sa.Insert:
-    dialect: Any = postgresql if link.dialect.name == "postgresql" else sqlite  # Any: each has its own Insert
-    statement = dialect.insert(runs)
-    changed = {column.name: statement.excluded[column.name] for column in runs.c if column.name != "id"}
-    made: sa.Insert = statement.on_conflict_do_update(index_elements=["id"], set_=changed)
-    return made
+def _json(value: Any) -> str:  # Any: lists of text
+    return json.dumps(value, ensure_ascii=False)
+
+
+@cache
+def _statements(dialect: str) -> Statements:
+    if dialect == "postgresql":
+        each, pair = "SELECT jsonb_array_elements_text(CAST(? AS jsonb))", "jsonb_array_elements(CAST(? AS jsonb))"
+        field = "listed.value->>{}"
+        listed = f"{pair} AS listed(value)"
+    else:
+        each, pair = "SELECT value FROM json_each(?)", "json_each(?)"
+        field = "json_extract(listed.value, '$[{}]')"
+        listed = f"{pair} AS listed"
+    names = runs.c.keys()
+    kind, name = field.format(0), field.format(1)
+    same = " AND ".join(f"e.{column} = {field.format(place)}" for place, column in enumerate(edges.c.keys()))
+    changed = ", ".join(f"{column} = excluded.{column}" for column in names if column != "id")
+    made = Statements(
+        runs=f"SELECT id, status, body FROM runs WHERE id IN ({each})",  # noqa: S608  names are ours, values are parameters
+        # (null, the body of the newest version of a name), and (an id that is there, null): one statement.
+        artifacts=f"SELECT NULL, (SELECT a.body FROM artifacts AS a WHERE a.kind = {kind}"  # noqa: S608  as above
+        f" AND a.name = {name} ORDER BY a.version DESC LIMIT 1) FROM {listed}"
+        f" UNION ALL SELECT artifacts.id, NULL FROM artifacts WHERE artifacts.id IN ({each})",
+        keys=f"SELECT key FROM events WHERE key IN ({each})",  # noqa: S608  as above
+        edges=f"SELECT e.run_id, e.artifact_id, e.role, e.slot FROM {listed} JOIN edges AS e ON {same}",  # noqa: S608  as above
+        put_runs=f"{_insert(runs)} ON CONFLICT (id) DO UPDATE SET {changed}",
+        put_artifacts=_insert(artifacts),
+        put_edges=_insert(edges),
+        put_events=_insert(events),
+        head="SELECT seq, hash FROM head",
+        put_head="UPDATE head SET seq = ?, hash = ?",
+        among_keys=f"runs.key IN ({each.replace('?', ':tidemill_keys')})",
+    )
+    return made if dialect == "sqlite" else Statements(*(text.replace("?", "%s") for text in made))
+
+
+def _insert(table: sa.Table) -> str:
+    names = table.c.keys()
+    return f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"  # noqa: S608  as above
