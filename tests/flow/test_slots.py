@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -28,10 +29,23 @@ def deployed(ws: Workspace, schedule: Schedule, since: datetime = NOON, **option
     return schedules.deploy(ws.at(since), "build", "flows.py:build", schedule, **options)  # type: ignore[arg-type]
 
 
-def ran(ws: Workspace, one: Scheduled, *moments: datetime) -> list[str]:
+Ran = Callable[..., list[str]]
+
+
+@pytest.fixture(params=["each alone", "as a scheduler remembers"])
+def ran(request: pytest.FixtureRequest) -> Ran:
     """The slots that ticks at these moments took, as minutes and seconds after noon."""
-    runs = [run for moment in moments for run in slots.claim(ws, schedules.get(ws, one.name), moment)]
-    return [short(run.tags["slot"]) for run in runs]
+    remembered: dict[int, slots.Watched] = {}
+
+    def ticks(ws: Workspace, one: Scheduled, *moments: datetime) -> list[str]:
+        if request.param == "each alone":
+            runs = [run for moment in moments for run in slots.claim(ws, schedules.get(ws, one.name), moment)]
+        else:
+            watched = remembered.setdefault(id(ws), slots.Watched())
+            runs = [run for moment in moments for run in slots.take(ws, moment, watched)]
+        return [short(run.tags["slot"]) for run in runs if run.tags["schedule"] == one.name]
+
+    return ticks
 
 
 def short(slot: str) -> str:
@@ -39,7 +53,7 @@ def short(slot: str) -> str:
     return f"{past // 60}:{past % 60:02}"
 
 
-def test_each_slot_is_taken_once_at_or_after_its_time(ws: Workspace) -> None:
+def test_each_slot_is_taken_once_at_or_after_its_time(ws: Workspace, ran: Ran) -> None:
     one = deployed(ws, cron("* * * * *"))
     assert ran(ws, one, NOON + 59 * SECOND) == []
     assert ran(ws, one, NOON + 60 * SECOND) == ["1:00"]
@@ -47,7 +61,9 @@ def test_each_slot_is_taken_once_at_or_after_its_time(ws: Workspace) -> None:
     assert ran(ws, one, NOON + 120 * SECOND) == ["2:00"]
 
 
-def test_after_an_outage_of_ten_minutes_the_newest_slot_runs_and_the_log_says_what_did_not(ws: Workspace) -> None:
+def test_after_an_outage_of_ten_minutes_the_newest_slot_runs_and_the_log_says_what_did_not(
+    ws: Workspace, ran: Ran
+) -> None:
     one = deployed(ws, cron("* * * * *"))
     ran(ws, one, NOON + MINUTE)
     assert ran(ws, one, NOON + 11 * MINUTE + SECOND) == ["11:00"]
@@ -62,13 +78,13 @@ def test_after_an_outage_of_ten_minutes_the_newest_slot_runs_and_the_log_says_wh
     assert ran(ws, one, NOON + 12 * MINUTE) == ["12:00"]
 
 
-def test_after_an_outage_each_slot_runs_where_all_are_caught_up(ws: Workspace) -> None:
+def test_after_an_outage_each_slot_runs_where_all_are_caught_up(ws: Workspace, ran: Ran) -> None:
     one = deployed(ws, cron("* * * * *", catch_up="all"))
     ran(ws, one, NOON + MINUTE)
     assert ran(ws, one, NOON + 11 * MINUTE) == [f"{minute}:00" for minute in range(2, 12)]
 
 
-def test_after_an_outage_only_what_is_not_late_runs_where_none_is_caught_up(ws: Workspace) -> None:
+def test_after_an_outage_only_what_is_not_late_runs_where_none_is_caught_up(ws: Workspace, ran: Ran) -> None:
     one = deployed(ws, cron("* * * * *", catch_up="none"))
     assert ran(ws, one, NOON + 10 * MINUTE + 30 * SECOND) == ["10:00"]
     daily = deployed(ws, cron("5 12 * * *", catch_up="none"), name="daily")
@@ -76,26 +92,26 @@ def test_after_an_outage_only_what_is_not_late_runs_where_none_is_caught_up(ws: 
     assert [event.body["missed"] for event in ws.graph.events("slot/daily")] == [1]
 
 
-def test_slots_closer_than_ticks_are_no_outage(ws: Workspace) -> None:
+def test_slots_closer_than_ticks_are_no_outage(ws: Workspace, ran: Ran) -> None:
     one = deployed(ws, every("1s"))
     assert ran(ws, one, NOON + 3 * SECOND) == ["0:01", "0:02", "0:03"]
 
 
-def test_years_of_missed_seconds_are_passed_over_at_once(ws: Workspace) -> None:
+def test_years_of_missed_seconds_are_passed_over_at_once(ws: Workspace, ran: Ran) -> None:
     one = deployed(ws, every("1s"), since=NOON - timedelta(days=700))
     assert ran(ws, one, NOON)[-1] == "0:00"
     (passed,) = ws.graph.events("slot/build", kind="passed")
     assert passed.body["missed"] is None
 
 
-def test_many_missed_slots_are_caught_up_over_several_ticks(ws: Workspace) -> None:
+def test_many_missed_slots_are_caught_up_over_several_ticks(ws: Workspace, ran: Ran) -> None:
     one = deployed(ws, every("1m", catch_up="all"), since=NOON - 250 * MINUTE)
     taken = [ran(ws, one, NOON + n * SECOND) for n in range(4)]
     assert [len(each) for each in taken] == [100, 100, 50, 0]
     assert taken[2][-1] == "0:00"
 
 
-def test_a_clock_put_back_doubles_nothing(ws: Workspace) -> None:
+def test_a_clock_put_back_doubles_nothing(ws: Workspace, ran: Ran) -> None:
     one = deployed(ws, cron("* * * * *"))
     moments = [NOON + n * MINUTE for n in range(1, 9)]
     assert len(ran(ws, one, *moments)) == 8
@@ -103,7 +119,7 @@ def test_a_clock_put_back_doubles_nothing(ws: Workspace) -> None:
     assert ran(ws, one, NOON + 9 * MINUTE) == ["9:00"]
 
 
-def test_a_clock_put_forward_and_back_skips_nothing(ws: Workspace) -> None:
+def test_a_clock_put_forward_and_back_skips_nothing(ws: Workspace, ran: Ran) -> None:
     one = deployed(ws, cron("* * * * *"))
     ran(ws, one, NOON + MINUTE)
     assert len(ran(ws, one, NOON + timedelta(days=365))) == 1
@@ -111,7 +127,7 @@ def test_a_clock_put_forward_and_back_skips_nothing(ws: Workspace) -> None:
     assert ran(ws, one, NOON + timedelta(days=365) + SECOND) == []  # that one has run
 
 
-def test_a_clock_put_back_further_than_the_recent_slots_doubles_nothing(ws: Workspace) -> None:
+def test_a_clock_put_back_further_than_the_recent_slots_doubles_nothing(ws: Workspace, ran: Ran) -> None:
     one = deployed(ws, every("1m", catch_up="all"))
     assert len(ran(ws, one, NOON + 90 * MINUTE)) == 90
     assert ran(ws, one, *(NOON + n * MINUTE for n in (5, 20, 60, 90))) == []
@@ -128,7 +144,7 @@ def test_both_changes_of_the_clock_skip_and_double_nothing(ws: Workspace) -> Non
     assert days == [f"{first + timedelta(days=n):%Y-%m-%d}" for n in range(245)]
 
 
-def test_nothing_runs_while_a_schedule_is_paused_nor_is_it_caught_up(ws: Workspace) -> None:
+def test_nothing_runs_while_a_schedule_is_paused_nor_is_it_caught_up(ws: Workspace, ran: Ran) -> None:
     one = deployed(ws, every("1m", catch_up="all"))
     schedules.pause(ws, one.name)
     assert ran(ws, one, NOON + 5 * MINUTE) == []
@@ -136,7 +152,7 @@ def test_nothing_runs_while_a_schedule_is_paused_nor_is_it_caught_up(ws: Workspa
     assert ran(ws, one, NOON + 6 * MINUTE) == ["6:00"]
 
 
-def test_of_two_schedulers_one_takes_each_slot(ws: Workspace) -> None:
+def test_of_two_schedulers_one_takes_each_slot(ws: Workspace, ran: Ran) -> None:
     one = deployed(ws, every("1m", catch_up="all"))
     other = open_workspace(ws.root)
     here, there = [], []
@@ -165,10 +181,10 @@ def test_an_execution_is_recorded_with_what_it_runs_for(ws: Workspace) -> None:
     }
 
 
-def test_an_execution_that_a_killed_scheduler_did_not_record_is_recorded_by_the_next(ws: Workspace) -> None:
+def test_an_execution_that_a_killed_scheduler_did_not_record_is_recorded_by_the_next(ws: Workspace, ran: Ran) -> None:
     one = deployed(ws, every("1m"))
     body = {"slot": "x", "until": iso(NOON + MINUTE), "position": 0, "run": new_id(), "pipeline": "build"}
-    body |= {"params": {"a": 1}, "tags": {"queue": "default"}, "as": "ada", "cause": None}
+    body |= {"params": {"a": 1}, "tags": {"queue": "default", "schedule": "x"}, "as": "ada", "cause": None}
     ws.graph.record("slot/build", "claimed", body, key="slot/build/x")  # and here it was killed
     assert ran(ws, one, NOON + MINUTE) == []
     found = ws.graph.get(body["run"])

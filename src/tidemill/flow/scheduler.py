@@ -25,7 +25,7 @@ from tidemill.core.ids import new_id, utc_now
 from tidemill.core.locks import exclusive
 from tidemill.core.types import Batch, NewEvent, Run
 from tidemill.core.workspace import Workspace
-from tidemill.flow import queues, schedules, slots
+from tidemill.flow import queues, slots
 from tidemill.flow.queues import Queued
 
 GRACE_S = 60.0
@@ -49,6 +49,7 @@ class Workers:
     id: str = field(default_factory=new_id)
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     told: queues.Told = field(default_factory=queues.Told)
+    watched: slots.Watched = field(default_factory=slots.Watched)
 
     def alive(self) -> dict[str, bool]:
         """For each worker that this scheduler started, by run, whether it lives."""
@@ -69,9 +70,8 @@ def tick(
     queues_served: this machine's (default: all). workers: what this scheduler knows of its own. grace_s: how long
     another's worker may take to come up. Raises Busy where another scheduler decides for longer than 10 s.
     """
-    for one in schedules.listed(ws):
-        slots.claim(ws, one, now)
     workers = workers or Workers()
+    slots.take(ws, now, workers.watched)
     with exclusive(ws, "flow/starts", what="the start of pipelines", wait_s=LOCK_WAIT_S):
         found = queues.listed(ws, now, told=workers.told, ours=workers.alive(), me=workers.id, grace_s=grace_s)
         going = [one for one in found if not _ended(ws, one)]

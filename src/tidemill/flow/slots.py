@@ -12,7 +12,7 @@ slots that are taken already, and they stay so; put forward by mistake and then 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
@@ -22,7 +22,7 @@ from tidemill.core.ids import iso, new_id, parse_time
 from tidemill.core.types import Artifact, Event, Query, Run
 from tidemill.core.workspace import Workspace
 from tidemill.flow import cron
-from tidemill.flow.schedules import Cron, Every, OnAlert, OnDataset, OnWebhook, Scheduled, kind_of, subject_of
+from tidemill.flow.schedules import Cron, Every, OnAlert, OnDataset, OnWebhook, Scheduled, kind_of, listed, subject_of
 
 LATE = timedelta(seconds=60)  # a slot later than this was missed
 AT_MOST = 100  # slots that one tick takes of one schedule
@@ -103,6 +103,50 @@ def due(ws: Workspace, one: Scheduled, now: datetime) -> Due:
     return Due(tuple(run[:AT_MOST]), tuple(passed[:1] + passed[1:][-1:]), None if more else len(passed), seq)
 
 
+@dataclass(slots=True)
+class Watched:
+    """What a scheduler remembers from one step to the next, so that an idle one asks the graph three questions.
+
+    head: the newest event that it has seen. told: the newest of the schedules. next_at: for each that waits for a
+    time, when to look again. Forgotten as a whole when the clock is put back.
+    """
+
+    head: int = -1
+    told: int = -1
+    schedules: list[Scheduled] = field(default_factory=list)
+    next_at: dict[str, datetime] = field(default_factory=dict)
+    looked_at: datetime = EPOCH
+
+
+def take(ws: Workspace, now: datetime, watched: Watched) -> list[Run]:
+    """Take what is due of all schedules at `now`."""
+    head = _last(ws, None)
+    told = _last(ws, "schedule/*")
+    if told != watched.told:
+        watched.told, watched.schedules = told, listed(ws)
+        watched.next_at.clear()
+    if now < watched.looked_at:
+        watched.next_at.clear()
+    if watched.head < 0:
+        for one in watched.schedules:
+            restore(ws, one.name)
+    elif head != watched.head:
+        for event in ws.graph.events("slot/*", kind="claimed", after=watched.head):
+            _restored(ws, event)
+    made = []
+    for one in watched.schedules:
+        timed = isinstance(one.schedule, Cron | Every)
+        if one.paused or (now < watched.next_at.get(one.name, EPOCH) if timed else head == watched.head):
+            continue
+        found = due(ws, one, now)
+        if found.run or found.passed:
+            made += claim(ws, one, now)
+        elif isinstance(one.schedule, Cron | Every):
+            watched.next_at[one.name] = following(one.schedule, now) or datetime.max.replace(tzinfo=UTC)
+    watched.head, watched.looked_at = head, now
+    return made
+
+
 def claim(ws: Workspace, one: Scheduled, now: datetime) -> list[Run]:
     """Take what is due of a schedule, and record each slot's execution, still to be started.
 
@@ -139,10 +183,18 @@ def restore(ws: Workspace, name: str) -> None:
     """
     for event in ws.graph.events(f"slot/{name}", last=1):
         if event.kind == "claimed":
-            try:
-                ws.graph.get(event.body["run"])
-            except NotFound:
-                _recorded(ws, event)
+            _restored(ws, event)
+
+
+def _restored(ws: Workspace, claimed: Event) -> None:
+    try:
+        ws.graph.get(claimed.body["run"])
+    except NotFound:
+        _recorded(ws, claimed)
+
+
+def _last(ws: Workspace, subject: str | None) -> int:
+    return max((event.seq for event in ws.graph.events(subject, last=1)), default=0)
 
 
 def _decided_until(ws: Workspace, one: Scheduled, decided: Sequence[Event], now: datetime) -> datetime:
