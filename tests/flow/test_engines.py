@@ -14,7 +14,7 @@ import pytest
 
 from tidemill.core import extend
 from tidemill.core.engine import Engine, Resources
-from tidemill.core.errors import BadInput, Cancelled, ServerFailed
+from tidemill.core.errors import BadInput, Cancelled, MissingExtra, ServerFailed
 from tidemill.flow.engines import pool
 from tidemill.testing.engines import EngineSuite, die, double, fail_on_three, gone, touch_and_sleep, wait_until
 
@@ -197,3 +197,21 @@ def test_a_bad_number_of_workers_is_named() -> None:
         pool.open_engine("pool://many")
     with pytest.raises(BadInput, match="a pool of 0 workers runs nothing; write pool://1 or more"):
         pool.open_engine("pool://0")
+
+
+def test_modules_are_found_where_the_parent_finds_them_now(
+    one: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one.submit(double, 1).result(60)  # a warm worker, started before the folder was known
+    (tmp_path / "found_later.py").write_text("def answer(_: int) -> int:\n    return 5\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    import found_later  # type: ignore[import-not-found]
+
+    assert one.submit(found_later.answer, 0).result(60) == 5
+    del sys.modules["found_later"]
+
+
+def test_ray_without_ray_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)  # type: ignore[arg-type]  what import sees where it is not installed
+    with pytest.raises(MissingExtra, match=r"engine 'ray' needs Ray: pip install 'tidemill\[ray\]'"):
+        extend.load("engine", "ray")("ray")

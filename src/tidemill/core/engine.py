@@ -8,7 +8,7 @@ Contract
     with ServerFailed, naming the exit code; all other tasks go on. Nothing is retried: whoever submits decides that.
     Time: `timeout_s` counts from the moment the function starts, not while it waits for a worker. Afterwards the
     function's process and all that it has started are killed within 2 s, and `result()` raises TimedOut.
-    Order: tasks start in the order in which they were submitted.
+    Order: tasks start in the order in which they were submitted; on a cluster as nearly as its scheduler keeps it.
     Threads: every method may be called from any thread.
 
 `tidemill.testing.engines` is the public suite.

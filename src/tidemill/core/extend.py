@@ -32,6 +32,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
     "engine": {
         "here": "tidemill.flow.engines.here:open_engine",
         "pool": "tidemill.flow.engines.pool:open_engine",
+        "ray": "tidemill.flow.engines.ray:open_engine",
     },
     "sampler": {
         "tpe": "tidemill.train.samplers:tpe",

@@ -108,6 +108,10 @@ def gone(pid: int) -> bool:
 class EngineSuite:
     """The contract of tidemill.core.engine as tests."""
 
+    def whole(self, engine: Engine) -> Resources:
+        """What a task asks for beside which no other can run; less than all where an engine has several machines."""
+        return Resources(cpu=engine.resources().cpu)
+
     def test_a_submitted_call_gives_its_result(self, engine: Engine) -> None:
         task = engine.submit(double, 21)
         assert task.result(60) == 42
@@ -190,7 +194,7 @@ class EngineSuite:
         assert engine.submit(double, 4, timeout_s=60).result(60) == 8
 
     def test_a_waiting_task_can_be_cancelled(self, engine: Engine, tmp_path: Path) -> None:
-        everything = Resources(cpu=engine.resources().cpu)
+        everything = self.whole(engine)
         path = tmp_path / "pids"
         first = engine.submit(touch_and_sleep, str(path), needs=everything, timeout_s=60)
         second = engine.submit(double, 1, needs=everything, timeout_s=60, name="second")
@@ -208,7 +212,7 @@ class EngineSuite:
         assert engine.cancel(task) is False
 
     def test_the_time_a_task_waits_does_not_count(self, engine: Engine) -> None:
-        everything = Resources(cpu=engine.resources().cpu)
+        everything = self.whole(engine)
         tasks = [engine.submit(moments, number, needs=everything, timeout_s=5) for number in range(4)]
         spans = sorted(task.result(60) for task in tasks)
         # each needs all there is: none begins before another has ended

@@ -44,13 +44,13 @@ def perform(call: bytes) -> bytes:
         function, argument = pickle.loads(call)  # noqa: S301  from this program's own process
         value = function(argument)
     except SystemExit as stop:
-        return _error(left(stop))
+        return failed(left(stop))
     except Exception as error:
-        return _error(error)
+        return failed(error)
     try:
         return VALUE + pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
     except Exception as error:
-        return _error(
+        return failed(
             TaskFailed(
                 f"a result of type {type(value).__qualname__} cannot leave its process: {error}; return plain data"
             )
@@ -101,7 +101,8 @@ def require(needs: Resources, have: Resources, name: str) -> None:
         )
 
 
-def _error(error: Exception) -> bytes:
+def failed(error: Exception) -> bytes:
+    """An error as the outcome of a call, its traceback in a note."""
     trace = "".join(traceback.format_exception(error)[:-1]) or "no frames\n"
     error.add_note(f"in worker process {os.getpid()}:\n{trace.rstrip()}")
     error.__traceback__ = None

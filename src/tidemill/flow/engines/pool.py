@@ -24,7 +24,7 @@ from tidemill.core.errors import BadInput, Cancelled, ServerFailed, TidemillErro
 from tidemill.flow.engines.calls import in_order, name_of, pack, require
 from tidemill.flow.engines.machine import machine
 from tidemill.flow.engines.tasks import Pending
-from tidemill.flow.engines.worker import READY, STALE, Order, Worker, main_of_parent
+from tidemill.flow.engines.worker import READY, STALE, Order, Worker, main_of_parent, search_path
 
 T = TypeVar("T")
 A = TypeVar("A")
@@ -35,9 +35,9 @@ _open: WeakSet[PoolEngine] = WeakSet()
 class _Job(Pending):
     """A task, what it needs, and where it is."""
 
-    def __init__(self, name: str, call: bytes, needs: Resources, timeout_s: float | None) -> None:
+    def __init__(self, name: str, order: Order, needs: Resources, timeout_s: float | None) -> None:
         super().__init__(name)
-        self.order = Order(call, None, main_of_parent() if b"__main__" in call else None)
+        self.order = order
         self.needs = needs
         self.timeout_s = timeout_s
         self.gpus: tuple[int, ...] = ()
@@ -84,13 +84,21 @@ class PoolEngine:
         name: str = "",
     ) -> Task[T]:
         """Start one call, or queue it; raises BadInput if it asks for more than there is or does not pickle."""
-        asked = needs or Resources(cpu=1.0)
         called = name_of(function, name)
-        require(asked, self._have, called)
-        job = _Job(called, pack(function, argument, called), asked, timeout_s)
+        call = pack(function, argument, called)
+        order = Order(call, search_path(), main_of_parent() if b"__main__" in call else None)
+        return cast("Task[T]", self.submit_packed(order, needs=needs, timeout_s=timeout_s, name=called))
+
+    def submit_packed(
+        self, order: Order, *, needs: Resources | None = None, timeout_s: float | None = None, name: str
+    ) -> Pending:
+        """The same for a call that came packed, as it does to a node of a cluster."""
+        asked = needs or Resources(cpu=1.0)
+        require(asked, self._have, name)
+        job = _Job(name, order, asked, timeout_s)
         with self._lock:
             if self._closed:
-                raise BadInput(f"task {called!r}: this engine is closed; open another one")
+                raise BadInput(f"task {name!r}: this engine is closed; open another one")
             if self._thread is None:
                 self._thread = threading.Thread(target=self._listen, name="tidemill pool", daemon=True)
                 self._selector.register(self._ear, selectors.EVENT_READ)
@@ -101,7 +109,7 @@ class PoolEngine:
             if self._wanted() > 0:
                 self._ring()
         _hand_out(given)
-        return cast("Task[T]", job)
+        return job
 
     def map(self, function: Callable[[A], T], arguments: Iterable[A], *, needs: Resources | None = None) -> Iterator[T]:
         """Results in order; at most four calls a core are in flight, so memory stays bounded."""

@@ -33,6 +33,10 @@ class Pending:
                 self._value.append(outcome(reply))
             return self._value[0]
 
+    def reply(self, timeout_s: float | None = None) -> bytes:
+        """Wait for the packed outcome, as it came from the worker."""
+        return self._future.result(timeout_s)
+
     def done(self) -> bool:
         """Whether it has ended, well or badly."""
         return self._future.done()

@@ -29,11 +29,12 @@ STALE = b"s"
 
 
 class Order(NamedTuple):
-    """What the parent sends: the packed call, the GPUs it may see (None: as they are), how to find `__main__`."""
+    """What the parent sends: the packed call, where modules are, how to find `__main__`, the GPUs it may see."""
 
     call: bytes
-    gpus: tuple[int, ...] | None = None
+    path: tuple[str, ...]
     main: dict[str, str] | None = None
+    gpus: tuple[int, ...] | None = None  # None: as they are
 
 
 class Worker:
@@ -46,6 +47,7 @@ class Worker:
         flags = [f"-W{option}" for option in sys.warnoptions]
         self.process = subprocess.Popen(
             [sys.executable, *flags, "-c", program],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(search_path())},  # it may have been put there at run time
             stdin=subprocess.DEVNULL,
             start_new_session=True,
             pass_fds=(theirs.fileno(), lifeline),
@@ -57,7 +59,6 @@ class Worker:
         self.gpus: tuple[int, ...] | None = None
         self.ready = False
         self._sending = threading.Lock()
-        self.connection.send_bytes(pickle.dumps((list(sys.path), str(Path.cwd()))))
 
     @property
     def pid(self) -> int:
@@ -96,6 +97,11 @@ def end_group(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)  # last: it may be our own
 
 
+def search_path() -> tuple[str, ...]:
+    """Where this process finds modules; the folder that it is in by its name."""
+    return tuple(entry or str(Path.cwd()) for entry in sys.path)
+
+
 def main_of_parent() -> dict[str, str] | None:
     """How a worker finds the module that runs as `__main__` here; None for a notebook or a prompt."""
     module = sys.modules["__main__"]
@@ -113,11 +119,8 @@ def main(channel: int, lifeline: int) -> None:
         os.set_inheritable(descriptor, False)
     threading.Thread(target=_end_with_parent, args=(lifeline,), daemon=True).start()
     connection: Connection[Any, Any] = Connection(channel)
-    path, folder = pickle.loads(connection.recv_bytes())  # noqa: S301  from the parent
-    sys.path[:] = path
-    with suppress(OSError):
-        os.chdir(folder)
     connection.send_bytes(READY)
+    path: tuple[str, ...] = ()
     sources = Sources()
     while True:
         try:
@@ -127,6 +130,9 @@ def main(channel: int, lifeline: int) -> None:
         if sources.changed():
             connection.send_bytes(STALE)
             return
+        if order.path != path:
+            path = order.path
+            sys.path[:] = path
         if order.gpus is not None:
             os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, order.gpus))
         if order.main:
