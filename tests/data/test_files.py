@@ -446,7 +446,8 @@ files.add_folder(ws, "cells", Path(folder))
         ("store", "put", "2"),
         ("graph", "record", "1"),
         ("tables", "_write", "1"),
-        ("graph", "put", "1"),
+        ("graph", "write", "1"),
+        ("graph", "write", "2"),
     ],
 )
 def test_an_import_that_is_killed_leaves_the_old_version_and_can_be_run_again(

@@ -31,6 +31,8 @@ kind = {"graph": SqlGraph, "tables": Tables}[owner]
 real = getattr(kind, name)
 
 def deadly(*args, **options):
+    if name == "write" and not args[1].artifacts:  # the start of the run
+        return real(*args, **options)
     if when == "before":
         os.kill(os.getpid(), signal.SIGKILL)
     made = real(*args, **options)
@@ -74,11 +76,11 @@ def content(ws: Workspace, version: DatasetVersion) -> list[int]:
 
 CASES = [
     pytest.param(False, "tables", "_write", "after", id="a new dataset, its rows not recorded"),
-    pytest.param(False, "graph", "put", "after", id="a new dataset, recorded"),
+    pytest.param(False, "graph", "write", "after", id="a new dataset, recorded"),
     pytest.param(True, "tables", "_write", "before", id="one more part, nothing written"),
     pytest.param(True, "tables", "_write", "after", id="one more part, its rows not recorded"),
-    pytest.param(True, "graph", "put", "before", id="one more part, about to be recorded"),
-    pytest.param(True, "graph", "put", "after", id="one more part, recorded"),
+    pytest.param(True, "graph", "write", "before", id="one more part, about to be recorded"),
+    pytest.param(True, "graph", "write", "after", id="one more part, recorded"),
 ]
 
 
@@ -90,7 +92,7 @@ def test_a_killed_import_can_be_run_again(tmp_path: Path, there: bool, owner: st
         datasets.add(ws, "flights", part(0), key="id")
     killed(ws, owner, name, when, 2)
     found = datasets.find(ws, "flights")
-    recorded = (name, when) == ("put", "after")
+    recorded = (name, when) == ("write", "after")
     assert (content(ws, found) if found else []) == ([*before, 2, 3] if recorded else before)
     again = datasets.add(ws, "flights", part(2), key="id")
     assert content(ws, again) == [*before, 2, 3]

@@ -40,7 +40,7 @@ def counted(do, after):
         steps -= 1
         return made
     return step
-for owner, names in {table_place.Place: ("write", "remove"), SqlGraph: ("record", "amend", "put_run"),
+for owner, names in {table_place.Place: ("write", "remove"), SqlGraph: ("record", "amend", "write"),
                      FolderStore: ("put", "delete"), segments: ("erase",), erasing: ("_write_private",)}.items():
     for name in names:
         setattr(owner, name, counted(getattr(owner, name), sys.argv[3] == "after"))

@@ -12,7 +12,9 @@ from erased_world import build
 
 import tidemill as tm
 from tidemill.core.errors import BadInput
-from tidemill.core.types import Artifact, Query
+from tidemill.core.ids import new_id, utc_now
+from tidemill.core.recording import PROCESS, recorded
+from tidemill.core.types import Artifact, Query, Run
 from tidemill.core.workspace import Workspace
 from tidemill.data import datasets
 from tidemill.data.filesets import files
@@ -78,3 +80,16 @@ def test_a_sweep_is_recorded(ws: Workspace) -> None:
     assert run.metrics["blobs"] == len(swept.blobs)
     with pytest.raises(BadInput, match="older_than_s is -1"):
         sweep(ws, older_than_s=-1)
+
+
+def test_a_sweep_ends_the_runs_of_dead_processes(ws: Workspace) -> None:
+    dead = Run(new_id(), "train.fit", "churn", "running", utc_now(), tags={PROCESS: "elsewhere/1"})
+    ws.graph.put_run(dead)
+    parked = ws.graph.put_run(Run(new_id(), "flow.pipeline", "nightly", "running", utc_now()))
+    with recorded(ws, "train.fit", "mine") as mine:
+        assert [run.id for run in sweep(ws).runs] == [dead.id]
+        assert ws.graph.get(mine.run.id) == mine.run
+    assert ws.graph.get(parked.id) == parked
+    kept = ws.graph.get(dead.id)
+    assert isinstance(kept, Run)
+    assert (kept.status, kept.error) == ("failed", "its process elsewhere/1 ended without a word")

@@ -22,6 +22,8 @@ _OFD = sys.platform == "linux" and sys.maxsize > 1 << 32 and hasattr(fcntl, "F_O
 class Names:
     """The names that this process holds in one lock file; the file is open while there are any."""
 
+    grace_s = 0.0  # the kernel frees a name when its process has ended, not before
+
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()

@@ -54,7 +54,9 @@ def exclusive(ws: Workspace, name: str, *, what: str, wait_s: float = 60.0) -> I
 
 
 class Holder(Protocol):
-    """What holds names: a file of this machine, or a database for all machines."""
+    """What holds names: a file of this machine, or a database for all machines. grace_s: see `grace_s`."""
+
+    grace_s: float
 
     def hold(self, name: str) -> bool:
         """Take the name; False where somebody has it."""
@@ -110,6 +112,11 @@ def lease(ws: Workspace, name: str, *, wait_s: float = 0.0) -> Lease | None:
 def is_held(ws: Workspace, name: str) -> bool:
     """Whether a process that lives, this one too, has a lease of that name. Asking takes nothing."""
     return _holder(ws).is_held(name)
+
+
+def grace_s(ws: Workspace) -> float:
+    """For how long a name may look free while its holder lives: a lease in a database goes with its connection."""
+    return _holder(ws).grace_s
 
 
 def _holder(ws: Workspace) -> Holder:

@@ -1,4 +1,7 @@
-"""Recording a run: what every phase wraps its work in, so that nothing happens outside the graph."""
+"""Recording a run: what every phase wraps its work in, so that nothing happens outside the graph.
+
+A run that goes on holds the lease "run/<id>": when its process dies, however, the lease is free, and `lost` finds it.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import os
 import platform
 import re
 import resource
+import socket
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,10 +20,15 @@ from importlib.metadata import Distribution, distributions
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from tidemill.core import locks
+from tidemill.core.errors import Conflict
 from tidemill.core.ids import canonical_json, digest, json_digest, new_id, utc_now
 from tidemill.core.store import Store
-from tidemill.core.types import Artifact, Edge, Point, Query, Run, Status, View
+from tidemill.core.types import Artifact, Batch, Edge, NewEvent, Point, Query, Run, Status, View
 from tidemill.core.workspace import Workspace
+
+PROCESS = "process"  # a tag of a run that goes on: which process does it, "machine/number"
+PAGE = 1000  # runs read at a time
 
 
 class Recorder:
@@ -30,6 +39,7 @@ class Recorder:
         self.run = run
         self.metrics: dict[str, float] = {}
         self.outputs: list[Artifact] = []
+        self._began_s = cpu_seconds()
 
     def use(self, artifact: Artifact | View, slot: str = "") -> None:
         """Record that this run read the artifact."""
@@ -50,14 +60,37 @@ class Recorder:
         self.metrics.update({key: float(value) for key, value in metrics.items()})
 
     def emit(
-        self, kind: str, name: str, *, digest: str, meta: Mapping[str, Any] | None = None, slot: str = ""
+        self,
+        kind: str,
+        name: str,
+        *,
+        digest: str,
+        meta: Mapping[str, Any] | None = None,
+        slot: str = "",
+        last: bool = False,
     ) -> Artifact:
-        """Record an artifact that this run made; its bytes are stored already, or live where `meta` says."""
-        made = self.ws.graph.put(
-            Artifact(new_id(), kind, name, 0, digest, utc_now(), self.run.id, dict(meta or {})), slot=slot
-        )
+        """Record an artifact that this run made; its bytes are stored already, or live where `meta` says.
+
+        last: the run is done with it, which is recorded in the same transaction; nothing can be added to the run then.
+        """
+        given = Artifact(new_id(), kind, name, 0, digest, utc_now(), self.run.id, dict(meta or {}))
+        ended = [self.ended("done")] if last else []
+        (made,) = self.ws.graph.write(Batch(ended, [(slot, given)]))
         self.outputs.append(made)
+        self.run = ended[0] if ended else self.run
         return made
+
+    def ended(self, status: Status, error: str | None = None) -> Run:
+        """The run as it is when it ends now; not recorded yet."""
+        return replace(
+            self.run,
+            status=status,
+            ended_at=utc_now(),
+            metrics=dict(self.metrics),
+            tags={name: value for name, value in self.run.tags.items() if name != PROCESS},
+            error=error,
+            cpu_s=round(cpu_seconds() - self._began_s, 4),
+        )
 
     def emit_bytes(
         self, kind: str, name: str, data: bytes, *, meta: Mapping[str, Any] | None = None, slot: str = ""
@@ -90,52 +123,102 @@ def recorded(
     inputs: (slot, artifact) pairs. code: digest of the code's text in the store. The environment is recorded once per
     process. Under a clock (Workspace.at) the run's tag "clock" holds the simulated time.
     """
-    tagged = dict(tags or {})
+    tagged = {**(tags or {}), PROCESS: f"{socket.gethostname()}/{os.getpid()}"}
     if ws.clock is not None:
         tagged.setdefault("clock", ws.clock.isoformat())
-    run = ws.graph.put_run(
-        Run(
-            id=new_id(),
-            kind=kind,
-            name=name,
-            status="running",
-            started_at=utc_now(),
-            key=key,
-            params=dict(params or {}),
-            tags=tagged,
-            code=code,
-            environment=environment(ws),
-            parent=parent,
-            actor=ws.settings.who,
-        )
+    run = Run(
+        id=new_id(),
+        kind=kind,
+        name=name,
+        status="running",
+        started_at=utc_now(),
+        key=key,
+        params=dict(params or {}),
+        tags=tagged,
+        code=code,
+        environment=environment(ws),
+        parent=parent,
+        actor=ws.settings.who,
     )
-    recorder = Recorder(ws, run)
-    ws.graph.link([Edge(run.id, artifact.id, "in", slot) for slot, artifact in inputs])
-    began_s = cpu_seconds()
-    try:
-        yield recorder
-    except BaseException as error:
-        status: Status = "cancelled" if isinstance(error, KeyboardInterrupt) else "failed"
-        recorder.run = ws.graph.put_run(
-            replace(
-                run,
-                status=status,
-                ended_at=utc_now(),
-                metrics=recorder.metrics,
-                error=f"{type(error).__name__}: {error}",
-                cpu_s=round(cpu_seconds() - began_s, 4),
-            )
-        )
-        raise
-    recorder.run = ws.graph.put_run(
-        replace(
-            run,
-            status="done",
-            ended_at=utc_now(),
-            metrics=recorder.metrics,
-            cpu_s=round(cpu_seconds() - began_s, 4),
-        )
-    )
+    alive = locks.lease(ws, _lease(run))
+    assert alive is not None, "an id is nobody else's"
+    with alive:
+        ws.graph.write(Batch([run], edges=[Edge(run.id, artifact.id, "in", slot) for slot, artifact in inputs]))
+        recorder = Recorder(ws, run)
+        try:
+            yield recorder
+        except BaseException as error:
+            if recorder.run.status == "running":
+                status: Status = "cancelled" if isinstance(error, KeyboardInterrupt) else "failed"
+                recorder.run = ws.graph.put_run(recorder.ended(status, f"{type(error).__name__}: {error}"))
+            raise
+        if recorder.run.status == "running":
+            recorder.run = ws.graph.put_run(recorder.ended("done"))
+
+
+def lost(ws: Workspace, *, wait: bool = False) -> list[Run]:
+    """The recorded runs that say "running" and whose process has ended without a word, oldest first.
+
+    Decided by their leases alone: no number of a process that another has now, and no clock, is believed. Where the
+    graph is in PostgreSQL a cut connection looks like an ended process for up to a minute, so there a run must be found
+    so at two looks that are a minute apart: those of one process that looks again and again, or with `wait` of this
+    call, which then takes a minute. Runs that their phase keeps open between processes (pipelines) are not among them.
+    """
+    found = _unheld(ws)
+    grace_s = locks.grace_s(ws)
+    if not grace_s:
+        return found
+    seen = _seen.setdefault(ws.url, {})
+    now_s = time.monotonic()
+    for gone in seen.keys() - {run.id for run in found}:
+        del seen[gone]
+    for run in found:
+        seen.setdefault(run.id, now_s)
+    if wait and any(now_s - seen[run.id] < grace_s for run in found):
+        time.sleep(grace_s)
+        still = {run.id for run in _unheld(ws)}
+        return [run for run in found if run.id in still]
+    return [run for run in found if now_s - seen[run.id] >= grace_s]
+
+
+def end_lost(ws: Workspace, *, wait: bool = False) -> list[Run]:
+    """End the runs that are `lost` as failed, each with an event "ended" of subject "lost/<run id>"; returns them."""
+    ended: list[Run] = []
+    for run in lost(ws, wait=wait):
+        process = run.tags[PROCESS]
+        tags = {name: value for name, value in run.tags.items() if name != PROCESS}
+        error = f"its process {process} ended without a word"
+        failed = replace(run, status="failed", ended_at=utc_now(), tags=tags, error=error)
+        said = NewEvent(f"lost/{run.id}", "ended", {"process": process, "kind": run.kind}, ws.settings.who)
+        try:
+            ws.graph.write(Batch([failed], events=[said]))
+        except Conflict:
+            continue  # another process has ended it
+        ended.append(failed)
+    return ended
+
+
+_seen: dict[str, dict[str, float]] = {}  # by workspace and run: since when its lease was found free
+
+
+def _lease(run: Run) -> str:
+    return f"run/{run.id}"
+
+
+def _unheld(ws: Workspace) -> list[Run]:
+    found: list[Run] = []
+    before: str | None = None
+    while True:
+        page = ws.graph.find(Query("run", status="running", before=before, limit=PAGE))
+        for run in page:
+            assert isinstance(run, Run)
+            if PROCESS in run.tags and not locks.is_held(ws, _lease(run)):
+                found.append(run)
+        if len(page) < PAGE:
+            break
+        before = page[-1].id
+    # A run's end is recorded before its lease is given back: one that has ended since is not lost.
+    return [run for run in reversed(found) if ws.graph.get(run.id) == run]
 
 
 def done_before(ws: Workspace, key: str) -> Run | None:

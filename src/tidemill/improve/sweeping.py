@@ -1,4 +1,4 @@
-"""Sweep a workspace: the blobs that nothing refers to, and what killed writers left beside the tables."""
+"""Sweep a workspace: the blobs that nothing refers to, and what killed writers left: files beside tables, open runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tidemill.core.delta.table_erasing import JOURNAL
 from tidemill.core.delta.table_place import Place
 from tidemill.core.errors import BadInput, NotFound
 from tidemill.core.ids import utc_now
-from tidemill.core.recording import recorded
+from tidemill.core.recording import end_lost, recorded
 from tidemill.core.store import Blob, is_digest
 from tidemill.core.stores import sweep as stores
 from tidemill.core.types import Artifact, Query, Run
@@ -27,10 +27,11 @@ DRAFT_ENDS = (".tmp",)
 
 @dataclass(frozen=True)
 class Swept:
-    """What a sweep removed. files: of tables, as "table/file"."""
+    """What a sweep removed. files: of tables, as "table/file". runs: that it ended, as their processes were dead."""
 
     blobs: tuple[Blob, ...]
     files: tuple[str, ...]
+    runs: tuple[Run, ...] = ()
 
     @property
     def size_bytes(self) -> int:
@@ -42,15 +43,17 @@ def sweep(ws: Workspace, *, older_than_s: float = 86_400.0) -> Swept:
     """Delete blobs that no record, package or pack index refers to, and data files that no commit of a table names.
 
     older_than_s: how old they must be, longer than any run or import takes: what is written but not recorded yet looks
-    like an orphan. Recorded as a run "store.sweep". Raises BadInput for a negative age.
+    like an orphan. Runs whose process ended without a word are ended as failed (see `recording.lost`). Recorded as a run
+    "store.sweep". Raises BadInput for a negative age.
     """
     if older_than_s < 0:
         raise BadInput(f"older_than_s is {older_than_s:g}; give an age in seconds, longer than your longest run")
     with recorded(ws, "store.sweep", "workspace", params={"older_than_s": older_than_s}) as run:
         blobs = stores.sweep(ws.store, keep=kept(ws), older_than_s=older_than_s)
         files = list(_sweep_tables(ws, older_than_s))
-        swept = Swept(tuple(blobs), tuple(files))
-        run.result({"blobs": len(blobs), "size_bytes": swept.size_bytes, "files": len(files)})
+        swept = Swept(tuple(blobs), tuple(files), tuple(end_lost(ws)))
+        counts = {"blobs": len(blobs), "size_bytes": swept.size_bytes, "files": len(files), "runs": len(swept.runs)}
+        run.result(counts)
     return swept
 
 

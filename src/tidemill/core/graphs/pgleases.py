@@ -27,6 +27,8 @@ _SEEN = sa.text(
 class Leases:
     """The names that this process holds; any method from any thread."""
 
+    grace_s = 3 * PING_S
+
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
         self._lock = threading.Lock()

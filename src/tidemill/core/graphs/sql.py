@@ -65,7 +65,7 @@ class SqlGraph:
 
     def write(self, batch: Batch) -> tuple[Artifact, ...]:
         """Write many records in one transaction."""
-        if batch == Batch():
+        if not (batch.runs or batch.artifacts or batch.edges or batch.events):
             return ()
         with self._write() as link:
             made = sqlbatch.write(link, batch)

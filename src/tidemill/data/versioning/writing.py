@@ -68,7 +68,7 @@ def record(
     message: str = "",
     more: Mapping[str, Any] | None = None,
 ) -> DatasetVersion:
-    """Record content that is written already as the branch's next version, made by this run.
+    """Record content that is written already as the branch's next version, made by this run, and end the run with it.
 
     added: rows that this version has and its parent hasn't. more: further facts of the version's record.
     """
@@ -90,7 +90,7 @@ def record(
         **(more or {}),
     }
     run.result({"rows": made.rows, "added": added})
-    return DatasetVersion(run.emit(KIND, name, digest=made.digest, meta=meta))
+    return DatasetVersion(run.emit(KIND, name, digest=made.digest, meta=meta, last=True))
 
 
 def begin(ws: Workspace, name: str, branch: str) -> DatasetVersion | None:
