@@ -43,7 +43,7 @@ def sweep(ws: Workspace, *, older_than_s: float = 86_400.0) -> Swept:
     """Delete blobs that no record, package or pack index refers to, and data files that no commit of a table names.
 
     older_than_s: how old they must be, longer than any run or import takes: what is written but not recorded yet looks
-    like an orphan. Runs whose process ended without a word are ended as failed (see `recording.lost`). Recorded as a run
+    like an orphan. Runs whose process ended without a word are ended as failed (`recording.lost`). Recorded as a run
     "store.sweep". Raises BadInput for a negative age.
     """
     if older_than_s < 0:
