@@ -8,15 +8,18 @@ Those with the highest priority go first, and of equal ones those that were goin
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import takewhile
 from pathlib import Path
 from typing import Literal
 
 from tidemill.core.errors import BadInput, Conflict
 from tidemill.core.ids import canonical_json, new_id, parse_time, utc_now
+from tidemill.core.locks import grace_s as lease_grace_s
 from tidemill.core.locks import is_held
 from tidemill.core.types import Batch, Edge, Event, Json, Query, Run
 from tidemill.core.workspace import Workspace
@@ -79,6 +82,7 @@ class Told:
 
     seq: int = 0
     events: dict[str, list[Event]] = field(default_factory=dict)
+    free_since: dict[str, float] = field(default_factory=dict)  # whose lease was found free, since when (monotonic s)
 
 
 def submit(
@@ -188,7 +192,7 @@ def listed(
 
     ours: for workers that the caller started itself, whether they are alive. me: the caller, as it stands in the events
     of those starts. grace_s: how long another's worker may
-    take from its start to holding its lease before it counts as lost.
+    take from its start to holding its lease before it counts as lost (a quarter of that where the other is gone).
     """
     told = Told() if told is None else told
     head = max((event.seq for event in ws.graph.events(last=1)), default=0)  # before the runs: see _read
@@ -196,7 +200,8 @@ def listed(
     if not runs:
         return []
     _read(ws, told, runs, head)
-    return [_stands(ws, run, told.events.get(run.id, []), now, ours or {}, me, grace_s) for run in runs]
+    look = _Look(ws, now, told, ours or {}, me, grace_s)
+    return [look.at(run) for run in runs]
 
 
 def startable(
@@ -249,36 +254,60 @@ def _read(ws: Workspace, told: Told, runs: Sequence[Run], head: int) -> None:
     for run_id in list(told.events):
         if run_id not in going:
             del told.events[run_id]
+    for run_id in told.free_since.keys() - going:
+        del told.free_since[run_id]
     told.seq = max(told.seq, head)
 
 
-def _stands(
-    ws: Workspace, run: Run, events: Sequence[Event], now: datetime, ours: Mapping[str, bool], me: str, grace_s: float
-) -> Queued:
-    starts = [event for event in events if event.kind == STARTED]
-    last = starts[-1] if starts else None
-    lost = 0
-    for event in reversed(starts):
-        if event.body["why"] != "lost":
-            break
-        lost += 1
-    found = Queued(run, "waiting", len(starts), lost, None if last is None else last.at)
-    if ours.get(run.id) or is_held(ws, f"flow/{run.id}"):
-        return replace(found, state="running")
-    since = 0 if last is None else last.seq
-    if any(event.kind == "cancel" for event in events):
-        return replace(found, state="cancelled")
-    waits = {event.body["approval"]: event for event in events if event.kind == "parked"}
-    answered = [event for event in events if event.kind == "decided"]
-    if any(event.seq > since for event in answered):
-        return replace(found, state="decided")
-    open_ = [event for name, event in waits.items() if name not in {each.body["approval"] for each in answered}]
-    if open_:
-        over = [event for event in open_ if (until := event.body.get("until")) and parse_time(until) <= now]
-        asked_since = last is not None and any(parse_time(event.body["until"]) <= last.at for event in over)
-        return replace(found, state="decided" if over and not asked_since else "parked")
-    if last is None:
-        return found
-    mine = last.body["by"] == me and run.id in ours
-    starting = not mine and abs((utc_now() - last.at).total_seconds()) < grace_s
-    return replace(found, state="starting" if starting else "lost")
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """One look at all executions, at one moment."""
+
+    ws: Workspace
+    now: datetime
+    told: Told
+    ours: Mapping[str, bool]
+    me: str
+    grace_s: float
+
+    def at(self, run: Run) -> Queued:
+        """Where an execution stands."""
+        events = self.told.events.get(run.id, [])
+        starts = [event for event in events if event.kind == STARTED]
+        last = starts[-1] if starts else None
+        lost = len(list(takewhile(lambda event: event.body["why"] == "lost", reversed(starts))))
+        found = Queued(run, "waiting", len(starts), lost, None if last is None else last.at)
+        if self.ours.get(run.id) or is_held(self.ws, f"flow/{run.id}"):
+            self.told.free_since.pop(run.id, None)
+            return replace(found, state="running")
+        if any(event.kind == "cancel" for event in events):
+            return replace(found, state="cancelled")
+        asked = self._asked(events, last)
+        if asked is not None:
+            return replace(found, state=asked)
+        return found if last is None else replace(found, state=self._without_lease(run, last))
+
+    def _asked(self, events: Sequence[Event], last: Event | None) -> State | None:
+        """Whether an execution waits for a person, or for a worker to take their answer; None where for neither."""
+        answered = [event for event in events if event.kind == "decided"]
+        if any(event.seq > (0 if last is None else last.seq) for event in answered):
+            return "decided"
+        waits = {event.body["approval"]: event for event in events if event.kind == "parked"}
+        for event in answered:
+            waits.pop(event.body["approval"], None)
+        times = [parse_time(event.body["until"]) for event in waits.values() if event.body.get("until")]
+        over = [at for at in times if at <= self.now]
+        if any(last is None or at > last.at for at in over):  # no worker has looked since
+            return "decided"
+        return "parked" if waits else None
+
+    def _without_lease(self, run: Run, last: Event) -> State:
+        """Where one stands that was started and whose lease is free."""
+        if last.body["by"] == self.me and run.id in self.ours:
+            return "lost"  # our own worker, and it has ended
+        # A scheduler that was killed may have been so before its worker was there: wait for that one less.
+        grace_s = self.grace_s if is_held(self.ws, f"scheduler/{last.body['by']}") else self.grace_s / 4
+        if abs((utc_now() - last.at).total_seconds()) < grace_s:
+            return "starting"
+        since_s = self.told.free_since.setdefault(run.id, time.monotonic())
+        return "lost" if time.monotonic() - since_s >= lease_grace_s(self.ws) else "running"

@@ -16,13 +16,14 @@ import sys
 import threading
 import time
 from collections.abc import Collection, Iterable
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
 from tidemill.core.errors import Conflict, TidemillError
 from tidemill.core.ids import new_id, utc_now
-from tidemill.core.locks import exclusive
+from tidemill.core.locks import Lease, exclusive, lease
 from tidemill.core.types import Batch, NewEvent, Run
 from tidemill.core.workspace import Workspace
 from tidemill.flow import queues, slots
@@ -50,10 +51,17 @@ class Workers:
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     told: queues.Told = field(default_factory=queues.Told)
     watched: slots.Watched = field(default_factory=slots.Watched)
+    seen: list[Queued] = field(default_factory=list)  # at the last look
+    lease: Lease | None = None  # told to others: this scheduler lives
 
     def alive(self) -> dict[str, bool]:
         """For each worker that this scheduler started, by run, whether it lives."""
         return {run_id: process.poll() is None for run_id, process in self.processes.items()}
+
+    def close(self) -> None:
+        """Tell others that this scheduler has ended; its workers go on."""
+        if self.lease is not None:
+            self.lease.release()
 
 
 def tick(
@@ -75,6 +83,7 @@ def tick(
     with exclusive(ws, "flow/starts", what="the start of pipelines", wait_s=LOCK_WAIT_S):
         found = queues.listed(ws, now, told=workers.told, ours=workers.alive(), me=workers.id, grace_s=grace_s)
         going = [one for one in found if not _ended(ws, one)]
+        workers.seen = going
         chosen = queues.startable(going, queues.limits(ws), queues=queues_served)
         starts = [Start(one.run, "new" if one.state == "waiting" else one.state) for one in chosen]
         if starts:
@@ -96,18 +105,21 @@ def serve(
     up as each schedule's policy says. So is a machine that cannot start a process.
     """
     workers = Workers()
-    while not stop.is_set():
-        try:
-            step(ws, workers, queues_served=queues_served, grace_s=grace_s)
-        except (TidemillError, OSError) as error:
-            _log.warning("the scheduler could not look at %s: %s", ws.url, error)
-        stop.wait(every_s - time.time() % every_s)
+    with closing(workers):
+        while not stop.is_set():
+            try:
+                step(ws, workers, queues_served=queues_served, grace_s=grace_s)
+            except (TidemillError, OSError) as error:
+                _log.warning("the scheduler could not look at %s: %s", ws.url, error)
+            stop.wait(every_s - time.time() % every_s)
 
 
 def step(
     ws: Workspace, workers: Workers, *, queues_served: Collection[str] | None = None, grace_s: float = GRACE_S
 ) -> list[Start]:
     """One tick at the real time, and a worker process for each start."""
+    if workers.lease is None:
+        workers.lease = lease(ws, f"scheduler/{workers.id}")
     starts = tick(ws, utc_now(), queues_served=queues_served, workers=workers, grace_s=grace_s)
     for start in starts:
         workers.processes[start.run.id] = spawn(ws, start.run)
@@ -121,20 +133,24 @@ def step(
 def wait(
     ws: Workspace, run_ids: Iterable[str], *, every_s: float = 0.2, queues_served: Collection[str] = ()
 ) -> list[Run]:
-    """Run these executions to their end, as a scheduler of the queues they are in; returns them as they ended.
+    """Run these executions until each has ended or waits for a person, as a scheduler of the queues that they are in.
 
-    What else waits in `queues_served` is run too. Schedules' slots are taken as by any scheduler.
+    Returns them as they are then. Whatever else waits in those queues, or in `queues_served`, is run too, and schedules'
+    slots are taken, as by any scheduler.
     """
     wanted = list(run_ids)
-    workers = Workers()
-    while True:
-        runs = [run for run_id in wanted if isinstance(run := ws.graph.get(run_id), Run)]
-        going = [run for run in runs if run.status == "running"]
-        if not going:
-            return runs
-        served = {*queues_served, *(run.tags.get("queue", queues.DEFAULT) for run in going)}
-        step(ws, workers, queues_served=served)
-        time.sleep(every_s)
+    with closing(Workers()) as workers:
+        while True:
+            runs = [run for run_id in wanted if isinstance(run := ws.graph.get(run_id), Run)]
+            going = [run for run in runs if run.status == "running"]
+            if not going:
+                return runs
+            served = {*queues_served, *(run.tags.get("queue", queues.DEFAULT) for run in going)}
+            step(ws, workers, queues_served=served)
+            states = {one.run.id: one.state for one in workers.seen}
+            if all(states.get(run.id) == "parked" for run in going):
+                return runs
+            time.sleep(every_s)
 
 
 def spawn(ws: Workspace, run: Run) -> subprocess.Popen[bytes]:

@@ -11,13 +11,14 @@ slots that are taken already, and they stay so; put forward by mistake and then 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
 
-from tidemill.core.errors import Conflict, NotFound
+from tidemill.core.errors import Conflict, NotFound, TidemillError
 from tidemill.core.ids import iso, new_id, parse_time
 from tidemill.core.types import Artifact, Event, Query, Run
 from tidemill.core.workspace import Workspace
@@ -31,6 +32,7 @@ WINDOWS = tuple(timedelta(seconds=length_s) for length_s in (60, 3600, 86_400, 3
 RECENT = 50
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
+_log = logging.getLogger("tidemill.flow.slots")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,11 +140,14 @@ def take(ws: Workspace, now: datetime, watched: Watched) -> list[Run]:
         timed = isinstance(one.schedule, Cron | Every)
         if one.paused or (now < watched.next_at.get(one.name, EPOCH) if timed else head == watched.head):
             continue
-        found = due(ws, one, now)
-        if found.run or found.passed:
-            made += claim(ws, one, now)
-        elif isinstance(one.schedule, Cron | Every):
-            watched.next_at[one.name] = following(one.schedule, now) or datetime.max.replace(tzinfo=UTC)
+        try:
+            found = due(ws, one, now)
+            if found.run or found.passed:
+                made += claim(ws, one, now)
+            elif isinstance(one.schedule, Cron | Every):
+                watched.next_at[one.name] = following(one.schedule, now) or datetime.max.replace(tzinfo=UTC)
+        except TidemillError as error:  # one schedule's trouble keeps no other back
+            _log.warning("schedule %s could not be looked at: %s", one.name, error)
     watched.head, watched.looked_at = head, now
     return made
 
@@ -237,7 +242,7 @@ def _found(ws: Workspace, one: Scheduled, schedule: OnDataset | OnAlert | OnWebh
         if kind == "raised"
         else Slot(f"{kind_of(schedule)}/{event.seq}", event.at, event.seq, event.body["body"])
         for event in events
-        if not wanted or event.body["what"] in wanted
+        if not wanted or event.body.get("what") in wanted
     ]
 
 
