@@ -135,8 +135,8 @@ def wait(
 ) -> list[Run]:
     """Run these executions until each has ended or waits for a person, as a scheduler of the queues that they are in.
 
-    Returns them as they are then. Whatever else waits in those queues, or in `queues_served`, is run too, and schedules'
-    slots are taken, as by any scheduler.
+    Returns them as they are then. Whatever else waits in those queues, or in `queues_served`, is run too, and slots of
+    schedules are taken, as by any scheduler.
     """
     wanted = list(run_ids)
     with closing(Workers()) as workers:
