@@ -117,7 +117,7 @@ def _text_words(text: pl.Series) -> Words:
     if len(text) <= FEW_ROWS:
         values = text.to_list()
         known = {value: _text_word(value) for value in set(values)}
-        return np.fromiter((known[value] for value in values), np.uint64, len(values))
+        return np.fromiter(map(known.__getitem__, values), np.uint64, len(values))
     distinct = text.unique()
     if len(distinct) > len(text) // 2:  # mostly different, as keys are: looking for equal ones costs more than it saves
         return _hashed(text)
