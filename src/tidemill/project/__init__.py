@@ -259,7 +259,7 @@ class Project:
     def build(self, build: Build, *, name: str) -> ModelVersion:
         """Run `build(self)`, or return what it made before from the same code, data versions and time."""
         from tidemill.data import datasets
-        from tidemill.flow.steps import step
+        from tidemill.flow.cached import step
 
         inputs = [(dataset, datasets.get(self.ws, dataset)) for dataset in datasets.names(self.ws)]
         clock = None if self.ws.clock is None else self.ws.clock.isoformat()
@@ -270,7 +270,7 @@ class Project:
 
     def step(self, function: Callable[..., Any], *, name: str, inputs: Sequence[Any] = (), **params: Any) -> Any:
         """`function(**params)`, a JSON value, computed once for the same code, inputs' contents and parameters."""
-        from tidemill.flow.steps import json_step
+        from tidemill.flow.cached import json_step
 
         return json_step(self.ws, function, name=name, inputs=inputs, params=params)
 
