@@ -38,9 +38,7 @@ def canonical_json(value: Any) -> bytes:  # Any: any JSON value
     >>> canonical_json({"b": 1, "a": [1.5, None]})
     b'{"a":[1.5,null],"b":1}'
     """
-    return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=_plain
-    ).encode()
+    return _ENCODER.encode(value).encode()
 
 
 def json_digest(value: Any) -> str:  # Any: any JSON value
@@ -59,6 +57,9 @@ def _plain(value: object) -> object:
         f"{type(value).__name__} {value!r} is no JSON value; allowed: numbers, text, lists, mappings, times"
     )
 
+
+# Once: json.dumps makes an encoder for each call that asks for anything but its defaults.
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=_plain)
 
 _lock = threading.Lock()
 _last_ms = 0
@@ -94,7 +95,8 @@ def iso(at: datetime) -> str:
     """
     if at.tzinfo is None:
         raise BadInput(f"time {at} has no zone; use datetime(..., tzinfo=UTC)")
-    return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    utc = at if at.tzinfo is UTC else at.astimezone(UTC)
+    return utc.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def parse_time(text: str) -> datetime:
