@@ -1,6 +1,6 @@
 """Tuning: a durable random trial in our storage, in Optuna's SQLite storage and in its journal file.
 
-    python benchmarks/tuning.py
+python benchmarks/tuning.py
 """
 
 from __future__ import annotations
@@ -60,9 +60,7 @@ def _objective(trial: object) -> float:
 
 def rows() -> list[Row]:
     """Ours against both of Optuna's."""
-    ours, journal, database = (
-        in_own_process(PROGRAM, name, str(TRIALS)) for name in ("ours", "journal", "database")
-    )
+    ours, journal, database = (in_own_process(PROGRAM, name, str(TRIALS)) for name in ("ours", "journal", "database"))
 
     def row(peer: str, theirs: list[float], target: str) -> Row:
         return Row(

@@ -12,4 +12,4 @@ class TestOverSqlite(StorageTestCase):
     def storage(self, ws):
         made = GraphStorage(ws)
         yield made
-        made.remove_session()
+        made.close()

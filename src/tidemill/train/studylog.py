@@ -1,160 +1,250 @@
-"""A study as a log of operations in the graph: what each adds to its trials, and how they look after all of them.
+"""Studies in the graph's log, read and written by any number of threads and processes.
 
-Two kinds. Operations of order (create, start, end, attributes of the study) count in the order of the graph's log, so
-that of two processes one is first: they are applied when they are read back. Operations of a trial's owner (parameters,
-attributes, reported values) nobody else writes: the owner applies them at once.
+A study begins with one writer, which holds the lease "study-sole/<id>": nobody else can come first, so it need not read
+what it wrote nor ask for a number, and a trial costs one transaction, its end. Who comes second writes an event "share"
+and waits until the lease is free; from then on every process reads before it answers, and whoever is first in the log
+is first. An event "ops" holds operations (see studyops) in order.
 """
 
 from __future__ import annotations
 
-import copy
-import json
-import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any
+import os
+import threading
+import time
+from collections.abc import Sequence
 
-from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
+from optuna.exceptions import DuplicatedStudyError
 from optuna.study._study_direction import StudyDirection
-from optuna.trial import FrozenTrial, TrialState
 
-Op = list[Any]  # [kind, trial number, ...]: JSON values
-OWNERS = frozenset({"param", "report", "user", "system"})
+from tidemill.core import locks
+from tidemill.core.errors import Busy, TidemillError
+from tidemill.core.ids import digest, new_id
+from tidemill.core.types import Batch, NewEvent, Run
+from tidemill.core.workspace import Workspace
+from tidemill.train import studyops
+from tidemill.train.studyops import Op, StudyState
 
-
-@dataclass(slots=True)
-class StudyState:
-    """A study after the operations read so far. owners, enders: by trial number, who started and who ended it."""
-
-    id: int
-    name: str
-    directions: list[StudyDirection]
-    seen: int = 0  # the newest event that is counted in
-    user: dict[str, Any] = field(default_factory=dict)
-    system: dict[str, Any] = field(default_factory=dict)
-    trials: list[FrozenTrial] = field(default_factory=list)
-    owners: dict[int, str] = field(default_factory=dict)
-    enders: dict[int, str] = field(default_factory=dict)
-    created: dict[str, int] = field(default_factory=dict)  # by the mark of its creation, a trial's number
-    waiting: set[int] = field(default_factory=set)
-    spread: dict[str, BaseDistribution] = field(default_factory=dict)
+STUDIES = "studies"  # subject of the events that say which studies there are
+TRIALS = 1 << 24  # trials a study may have: a trial's id is the study's id times this, plus its number
+FLUSH_S = 0.1
+IDLE_TURNS = 50  # so many turns without work end the thread that writes, and give the study back
+WAIT_S = 30.0
 
 
-def read(state: StudyState, ops: Iterable[Op], by: str, *, mine: bool, trial_id: int) -> None:
-    """Apply the operations of one event by `by`. mine: its owner's operations are applied already.
+class StudyLog:
+    """The studies of a workspace, for one process. What `now` wrote is durable, what `soon` did within FLUSH_S."""
 
-    trial_id: the id of the study's trial 0.
-    """
-    for op in ops:
-        if not (mine and op[0] in OWNERS):
-            apply(state, op, by, trial_id)
+    def __init__(self, ws: Workspace) -> None:
+        self.ws = ws
+        self._begin()
 
+    def _begin(self) -> None:
+        self.lock = threading.RLock()
+        self.me, self._pid = new_id(), os.getpid()
+        self._alive: locks.Lease | None = None
+        self._soles: dict[int, locks.Lease] = {}
+        self._shared: set[int] = set()
+        self._studies: dict[int, StudyState] = {}
+        self._names: dict[str, int] = {}
+        self._deleted: dict[str, int] = {}  # by name, how many studies of that name were deleted
+        self._seen = 0
+        self._pending: dict[int, list[Op]] = {}
+        self._writer: threading.Thread | None = None
 
-def apply(state: StudyState, op: Op, by: str, trial_id: int) -> None:
-    """Apply one operation. A trial that ended stays as it is; a record that was given out is not changed."""
-    kind = op[0]
-    if kind == "create":
-        _create(state, op, by, trial_id)
-    elif kind == "study user":
-        state.user = {**state.user, op[1]: json.loads(op[2])}
-    elif kind == "study system":
-        state.system = {**state.system, op[1]: json.loads(op[2])}
-    elif op[1] < len(state.trials) and not state.trials[op[1]].state.is_finished():
-        _change(state, op, by)
+    # ------------------------------------------------------------------------------------------------ studies
 
+    def create(self, name: str, directions: Sequence[StudyDirection]) -> int:
+        """A new study's id. Raises DuplicatedStudyError where the name is taken."""
+        mark = new_id()
+        with self.lock:
+            self.names()
+            body = {"name": name, "directions": [direction.name for direction in directions], "mark": mark}
+            # A key per name that is free once a study of that name was deleted: of two processes one gets it.
+            key = f"{STUDIES}/{digest(name.encode())}/{self._deleted.get(name, 0)}"
+            made = self.ws.graph.record(STUDIES, "created", body, actor=self.ws.settings.who, key=key)
+            self.names()
+        if made.body["mark"] != mark:
+            raise DuplicatedStudyError(f"a study {name!r} is there already; load it, or give another name")
+        return made.seq
 
-def _create(state: StudyState, op: Op, by: str, trial_id: int) -> None:
-    _, mark, made = op
-    number = len(state.trials)
-    trial = _trial(made, number, trial_id + number)
-    state.trials.append(trial)
-    state.created[mark] = number
-    state.owners[number] = by
-    state.spread |= trial.distributions
-    if trial.state is TrialState.WAITING:
-        state.waiting.add(number)
+    def delete(self, study_id: int) -> None:
+        """Forget the study; its events and runs stay in the graph."""
+        with self.lock:
+            body = {"study": study_id, "name": self.study(study_id).name}
+            self._pending.pop(study_id, None)
+            key = f"{STUDIES}/{study_id}/deleted"
+            self.ws.graph.record(STUDIES, "deleted", body, actor=self.ws.settings.who, key=key)
+            self.names()
 
+    def names(self) -> dict[str, int]:
+        """The ids of all studies, by name."""
+        with self.lock:
+            for event in self.ws.graph.events(STUDIES, after=self._seen):
+                self._seen, name = event.seq, event.body["name"]
+                if event.kind == "created":
+                    directions = [StudyDirection[each] for each in event.body["directions"]]
+                    self._studies[event.seq] = StudyState(event.seq, name, directions, event.seq * TRIALS)
+                    self._names[name] = event.seq
+                else:
+                    self._studies.pop(event.body["study"], None)
+                    self._names.pop(name, None)
+                    self._deleted[name] = self._deleted.get(name, 0) + 1
+            return dict(self._names)
 
-def _change(state: StudyState, op: Op, by: str) -> None:
-    kind, number = op[0], op[1]
-    trial = copy.copy(state.trials[number])
-    match kind:
-        case "start":
-            if trial.state is not TrialState.WAITING:
+    def study(self, study_id: int) -> StudyState:
+        """The study as this process knows it. Raises KeyError for an unknown one."""
+        if self._pid != os.getpid():  # a forked child is a process of its own
+            self._begin()
+        with self.lock:
+            if study_id not in self._studies:
+                self.names()
+            if study_id not in self._studies:
+                raise KeyError(f"no study {study_id}; known are {', '.join(map(str, list(self._studies)[:20]))}")
+            return self._studies[study_id]
+
+    # ------------------------------------------------------------------------------------------------ operations
+
+    def read(self, study_id: int) -> StudyState:
+        """The study after all that any process has written."""
+        with self.lock:
+            study = self.study(study_id)
+            if study_id not in self._soles:
+                self._catch_up(study)
+            return study
+
+    def soon(self, study: StudyState, op: Op) -> None:
+        """Do an operation that only this process may do, and write it with the next that is written at once."""
+        with self.lock:
+            self._enter(study)
+            studyops.apply(study, op, self.me)
+            self._later(study.id, op)
+
+    def now(self, study: StudyState, op: Op, *, runs: Sequence[Run] = ()) -> None:
+        """Do an operation, durably, with the runs; afterwards the study says whether it was first."""
+        with self.lock:
+            self._enter(study)
+            self._write(study.id, [op], runs)
+            if study.id in self._soles:
+                studyops.apply(study, op, self.me)
+            else:
+                self._catch_up(study)
+
+    def create_trial(self, study: StudyState, op: Op) -> None:
+        """Create a trial: at once where other processes may, else with its end or soon."""
+        with self.lock:
+            self._enter(study)
+            if study.id not in self._soles:
+                self.now(study, op)
                 return
-            trial.state, trial.datetime_start = TrialState.RUNNING, _time(op[2])
-            state.owners[number] = op[3]
-            state.waiting.discard(number)
-        case "end":
-            trial.state, trial.datetime_complete = TrialState[op[2]], _time(op[4])
-            if op[3] is not None:
-                trial.values = [float(value) for value in op[3]]
-            state.enders[number] = op[5]
-            state.waiting.discard(number)
-        case "values":
-            trial.values = [float(value) for value in op[2]]
-        case "param":
-            spread = json_to_distribution(op[4])
-            state.spread.setdefault(op[2], spread)
-            trial.params = {**trial.params, op[2]: spread.to_external_repr(float(op[3]))}
-            trial.distributions = {**trial.distributions, op[2]: spread}
-        case "report":
-            trial.intermediate_values = {**trial.intermediate_values, op[2]: float(op[3])}
-        case "user":
-            trial.user_attrs = {**trial.user_attrs, op[2]: json.loads(op[3])}
-        case "system":
-            trial.system_attrs = {**trial.system_attrs, op[2]: json.loads(op[3])}
-    state.trials[number] = trial
+            studyops.apply(study, op, self.me)
+            self._later(study.id, op)
+
+    def flush(self) -> None:
+        """Make durable all that was done so far."""
+        with self.lock:
+            for study_id in list(self._pending):
+                self._write(study_id, [])
+
+    def close(self) -> None:
+        """Make all durable and give all leases back."""
+        with self.lock:
+            self.flush()
+            for study_id in list(self._soles):
+                self._soles.pop(study_id).release()
+            if self._alive is not None:
+                self._alive.release()
+                self._alive = None
+
+    def _enter(self, study: StudyState) -> None:
+        """Be the one writer of the study, or one of many."""
+        if self._alive is None:
+            self._alive = locks.lease(self.ws, owner_lease(self.me))
+        if study.id in self._soles or study.id in self._shared:
+            return
+        sole = locks.lease(self.ws, f"study-sole/{study.id}")
+        self._catch_up(study)
+        if sole is None:
+            self.ws.graph.write(Batch(events=[self._said(study.id, "share", {"by": self.me})]))
+            self._wait_for(study)
+            self._catch_up(study)
+        elif study.id in self._shared:
+            sole.release()
+        else:
+            self._soles[study.id] = sole
+            self._work()
+
+    def _wait_for(self, study: StudyState) -> None:
+        until = time.monotonic() + WAIT_S
+        while locks.is_held(self.ws, f"study-sole/{study.id}"):
+            if time.monotonic() > until:
+                raise Busy(
+                    f"study {study.name!r} has a writer that does not answer for {WAIT_S:g} s; "
+                    "wait until its trial is done, or end that process"
+                )
+            time.sleep(0.01)
+
+    def _catch_up(self, study: StudyState) -> None:
+        for event in self.ws.graph.events(f"study/{study.id}", after=study.seen):
+            study.seen = event.seq
+            if event.kind == "share":
+                self._shared.add(study.id)
+                continue
+            by, mine = event.body["by"], event.body["by"] == self.me
+            for op in event.body["ops"]:
+                if not (mine and (event.body["sole"] or op[0] in studyops.OWNERS)):  # those are done already
+                    studyops.apply(study, op, by)
+
+    def _later(self, study_id: int, op: Op) -> None:
+        self._pending.setdefault(study_id, []).append(op)
+        self._work()
+
+    def _write(self, study_id: int, ops: list[Op], runs: Sequence[Run] = ()) -> None:
+        waiting = self._pending.get(study_id, [])
+        if waiting or ops:
+            body = {"by": self.me, "sole": study_id in self._soles, "ops": [*waiting, *ops]}
+            self.ws.graph.write(Batch(runs=runs, events=[self._said(study_id, "ops", body)]))
+            self._pending.pop(study_id, None)
+
+    def _said(self, study_id: int, kind: str, body: dict[str, object]) -> NewEvent:
+        return NewEvent(f"study/{study_id}", kind, body, self.ws.settings.who)
+
+    # ------------------------------------------------------------------------------------------------ the writer
+
+    def _work(self) -> None:
+        if self._writer is None:
+            self._writer = threading.Thread(target=self._turns, name="tidemill study log", daemon=True)
+            self._writer.start()
+
+    def _turns(self) -> None:
+        """Write what waits for longer than a turn, and give a study back when another process asks for it."""
+        idle = 0
+        while idle < IDLE_TURNS:
+            with self.lock:
+                before = {study_id: ops[0] for study_id, ops in self._pending.items()}
+            time.sleep(FLUSH_S)
+            idle = 0 if before else idle + 1
+            with self.lock:
+                try:
+                    for study_id in [key for key, ops in self._pending.items() if before.get(key) is ops[0]]:
+                        self._write(study_id, [])
+                    self._yield_soles(every=idle >= IDLE_TURNS)
+                except (TidemillError, OSError):
+                    continue  # it stays pending: the next that is written at once writes it, or raises
+                if idle >= IDLE_TURNS:
+                    self._writer = None
+                    return
+        with self.lock:
+            self._writer = None
+
+    def _yield_soles(self, *, every: bool) -> None:
+        for study_id in list(self._soles):
+            study = self.study(study_id)
+            self._catch_up(study)
+            if every or study_id in self._shared:
+                self._write(study_id, [])
+                self._soles.pop(study_id).release()
 
 
-def created(trial: FrozenTrial) -> Mapping[str, Any]:
-    """A new trial as JSON values."""
-    return {
-        "state": trial.state.name,
-        "values": None if trial.values is None else [number(value) for value in trial.values],
-        "start": _text(trial.datetime_start),
-        "end": _text(trial.datetime_complete),
-        "params": {
-            name: [number(spread.to_internal_repr(trial.params[name])), distribution_to_json(spread)]
-            for name, spread in trial.distributions.items()
-        },
-        "user": {name: json.dumps(value) for name, value in trial.user_attrs.items()},
-        "system": {name: json.dumps(value) for name, value in trial.system_attrs.items()},
-        "reports": [[step, number(value)] for step, value in trial.intermediate_values.items()],
-    }
-
-
-def number(value: float) -> float | str:
-    """A float64 as JSON: NaN and the infinities, which JSON lacks, as text that float() reads.
-
-    >>> number(float("-inf")), number(1.5)
-    ('-inf', 1.5)
-    """
-    return float(value) if math.isfinite(value) else repr(float(value))
-
-
-def _trial(made: Mapping[str, Any], number: int, trial_id: int) -> FrozenTrial:
-    spreads = {name: json_to_distribution(spread) for name, (_, spread) in made["params"].items()}
-    return FrozenTrial(
-        number=number,
-        trial_id=trial_id,
-        state=TrialState[made["state"]],
-        value=None,
-        values=None if made["values"] is None else [float(value) for value in made["values"]],
-        datetime_start=_time(made["start"]),
-        datetime_complete=_time(made["end"]),
-        params={name: spreads[name].to_external_repr(float(inner)) for name, (inner, _) in made["params"].items()},
-        distributions=spreads,
-        user_attrs={name: json.loads(value) for name, value in made["user"].items()},
-        system_attrs={name: json.loads(value) for name, value in made["system"].items()},
-        intermediate_values={step: float(value) for step, value in made["reports"]},
-    )
-
-
-def _time(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text)
-
-
-def _text(at: datetime | None) -> str | None:
-    return None if at is None else at.isoformat()
+def owner_lease(owner: str) -> str:
+    """What a process holds that owns trials; it is free when the process is gone."""
+    return f"study-worker/{owner}"
