@@ -68,3 +68,11 @@ def test_parts_that_cannot_be_are_refused(ws: Workspace) -> None:
         partitions(ws, version, 2, columns=["nmae"])
     with pytest.raises(BadInput, match="no part 2; there are 2, counted from 0"):
         partitions(ws, version, 2).read(2)
+
+
+def test_a_version_just_written_and_the_same_read_again_have_the_same_parts(ws: Workspace) -> None:
+    frame = pl.DataFrame({"id": [1, 2], "zebra": [1, 2], "ant": [3, 4]})
+    written = datasets.add(ws, "cells", frame, key="id")
+    read = datasets.resolve(open_workspace(ws.url), "cells")
+    assert partitions(ws, written, 2).digest == partitions(ws, read, 2).digest
+    assert partitions(ws, read, 2).read(0).columns == ["id", "zebra", "ant"]

@@ -60,7 +60,8 @@ def partitions(
         raise BadInput(f"{version.name!r} has {version.rows} rows; allowed are 1 to {version.rows} parts, not {count}")
     if ws.clock is not None:
         raise BadInput("partitions are of a whole version; take them from the workspace without a clock")
-    wanted = tuple(version.columns) if columns is None else tuple(columns)
+    # a version's own list is in the order of the table when it was just written, of the alphabet when it was read
+    wanted = tuple(datasets.scan(ws, version).collect_schema().names() if columns is None else columns)
     require_columns(wanted, version.columns, where=f"dataset {version.name!r}")
     datasets.scan(ws, version, columns=wanted).select(pl.len()).collect()
     name = json_digest(["partitions", version.digest, version.id, list(wanted), count])
