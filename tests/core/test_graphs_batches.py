@@ -95,3 +95,25 @@ def test_a_batch_is_whole_or_not_there_after_kill_9(url: str) -> None:
     assert len(graph.find(Query("artifact", limit=100_000))) == 20 * batches
     assert graph.verify() == []
     graph.close()
+
+
+@pytest.mark.parametrize(
+    ("query", "index"),
+    [
+        (Query("run", key="key1", status="done", limit=1), "runs_by_key"),
+        (Query("run", keys=("key1", "key2"), kind="flow.step", status="done"), "runs_by_key"),
+        (Query("run", kind="flow.pipeline", status="running"), "runs_by_status"),
+        (Query("run", kind="flow.pipeline", status="done"), "runs_by_kind"),
+        (Query("run", name="nightly", status="done"), "runs_by_name"),
+        (Query("run", parent="nightly", status="done"), "runs_by_parent"),
+    ],
+)
+def test_runs_are_found_by_the_index_that_few_of_them_share(tmp_path: Path, query: Query, index: str) -> None:
+    graph = sqlite.open_graph(str(tmp_path / "graph.db"))
+    said: list[tuple[str, tuple[object, ...]]] = []
+    sa.event.listen(graph._engine, "before_cursor_execute", lambda *given: said.append((given[2], given[3])))
+    graph.find(query)
+    with graph._engine.connect() as link:
+        plan = link.exec_driver_sql(f"EXPLAIN QUERY PLAN {said[-1][0]}", said[-1][1]).all()
+    assert f"USING INDEX {index} " in plan[0][3]
+    graph.close()

@@ -158,10 +158,11 @@ class SqlGraph:
         given = records.given(query)
         if not given.keys() <= set(table.c.keys()) or (query.keys is not None and table is artifacts):
             return []
-        where: list[sa.ColumnElement[bool]] = [table.c[column] == value for column, value in given.items()]
+        columns = _columns(table, query)
+        where: list[sa.ColumnElement[bool]] = [columns[column] == value for column, value in given.items()]
         exact = query.kind is not None and not query.kind.endswith(".*")
         if query.kind is not None:
-            where.append(_matches(table.c.kind, query.kind, "." if not exact else ""))
+            where.append(_matches(columns["kind"], query.kind, "." if not exact else ""))
         # Versions count in the order of their commits; ids only nearly, where clocks of two machines differ.
         by_version = query.what == "artifact" and exact and query.name is not None
         order = artifacts.c.version if by_version else table.c.id
@@ -299,6 +300,23 @@ _points = points  # `log` has a parameter of that name
 def _forget(engine: sa.Engine | None) -> None:
     if engine is not None:
         engine.dispose(close=False)
+
+
+def _columns(table: sa.Table, query: Query) -> dict[str, sa.ColumnElement[Any]]:
+    """The columns to compare with, those of a poor index without it: SQLite would read all the runs that are done.
+
+    Few runs have one key, few are running, nearly all are done.
+    """
+    first = "key" if query.key is not None or query.keys is not None else "status"
+    few = first == "key" or query.status == "running"
+    plain: dict[str, sa.ColumnElement[Any]] = {column.name: column for column in table.c}
+    if query.status is None and not few:
+        return plain
+    hidden: dict[str, sa.ColumnElement[Any]] = {column.name: sa.func.coalesce(column, "") for column in table.c}
+    if few:
+        return {**hidden, first: plain[first]} if first in plain else plain
+    others = (query.kind, query.name, query.parent)
+    return {**plain, "status": hidden["status"]} if any(each is not None for each in others) else plain
 
 
 def _matches(column: sa.ColumnElement[str], wanted: str, mark: str) -> sa.ColumnElement[bool]:

@@ -98,32 +98,36 @@ def _json(value: Any) -> str:  # Any: lists of text
 @cache
 def _statements(dialect: str) -> Statements:
     if dialect == "postgresql":
-        each, pair = "SELECT jsonb_array_elements_text(CAST(? AS jsonb))", "jsonb_array_elements(CAST(? AS jsonb))"
+        among = "= ANY (ARRAY(SELECT jsonb_array_elements_text(CAST(? AS jsonb))))"
         field = "listed.value->>{}"
-        listed = f"{pair} AS listed(value)"
+        listed = "jsonb_array_elements(CAST(? AS jsonb)) AS listed(value)"
     else:
-        each, pair = "SELECT value FROM json_each(?)", "json_each(?)"
+        among = "IN (SELECT value FROM json_each(?))"
         field = "json_extract(listed.value, '$[{}]')"
-        listed = f"{pair} AS listed"
+        listed = "json_each(?) AS listed"
     names = runs.c.keys()
     kind, name = field.format(0), field.format(1)
     same = " AND ".join(f"e.{column} = {field.format(place)}" for place, column in enumerate(edges.c.keys()))
+    linked, joined = "e.run_id, e.artifact_id, e.role, e.slot", f"{listed} JOIN edges AS e ON {same}"
+    if dialect == "postgresql":  # OFFSET 0 keeps it to one look-up an edge; see sqlwalk
+        one = f"SELECT {linked} FROM edges AS e WHERE {same} OFFSET 0"  # noqa: S608  as above
+        joined = f"{listed} CROSS JOIN LATERAL ({one}) AS e"
     changed = ", ".join(f"{column} = excluded.{column}" for column in names if column != "id")
     made = Statements(
-        runs=f"SELECT id, status, body FROM runs WHERE id IN ({each})",  # noqa: S608  names are ours, values are parameters
+        runs=f"SELECT id, status, body FROM runs WHERE id {among}",  # noqa: S608  names are ours, values are parameters
         # (null, the body of the newest version of a name), and (an id that is there, null): one statement.
         artifacts=f"SELECT NULL, (SELECT a.body FROM artifacts AS a WHERE a.kind = {kind}"  # noqa: S608  as above
         f" AND a.name = {name} ORDER BY a.version DESC LIMIT 1) FROM {listed}"
-        f" UNION ALL SELECT artifacts.id, NULL FROM artifacts WHERE artifacts.id IN ({each})",
-        keys=f"SELECT key FROM events WHERE key IN ({each})",  # noqa: S608  as above
-        edges=f"SELECT e.run_id, e.artifact_id, e.role, e.slot FROM {listed} JOIN edges AS e ON {same}",  # noqa: S608  as above
+        f" UNION ALL SELECT artifacts.id, NULL FROM artifacts WHERE artifacts.id {among}",
+        keys=f"SELECT key FROM events WHERE key {among}",  # noqa: S608  as above
+        edges=f"SELECT {linked} FROM {joined}",  # noqa: S608  as above
         put_runs=f"{_insert(runs)} ON CONFLICT (id) DO UPDATE SET {changed}",
         put_artifacts=_insert(artifacts),
         put_edges=_insert(edges),
         put_events=_insert(events),
         head="SELECT seq, hash FROM head",
         put_head="UPDATE head SET seq = ?, hash = ?",
-        among_keys=f"runs.key IN ({each.replace('?', ':tidemill_keys')})",
+        among_keys=f"runs.key {among.replace('?', ':tidemill_keys')}",
     )
     return made if dialect == "sqlite" else Statements(*(text.replace("?", "%s") for text in made))
 
