@@ -75,6 +75,7 @@ def backfill(
     queue: str = "backfill",
     priority: int = 0,
     as_: str | None = None,
+    engine: str = "",
     folder: Path | None = None,
     again: bool = False,
 ) -> Backfill:
@@ -115,6 +116,7 @@ def backfill(
                 priority=priority,
                 as_=as_,
                 trigger="backfill",
+                engine=engine,
                 tags=tags,
                 folder=folder,
             )

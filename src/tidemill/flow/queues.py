@@ -95,14 +95,15 @@ def submit(
     priority: int = 0,
     as_: str | None = None,
     trigger: str = "manual",
+    engine: str = "",
     tags: Mapping[str, str] | None = None,
     folder: Path | None = None,
 ) -> Run:
     """Put one execution of a pipeline into a queue; a scheduler that serves the queue starts it.
 
     pipeline: its name; entry: where it is; folder: from where the entry is loaded (default: here). as_: under whose
-    name it runs (whether they may is for the caller to check). Raises BadInput for a queue that cannot be one, and for
-    params that are no JSON.
+    name it runs (whether they may is for the caller to check). engine: its steps' (default: "pool"). Raises BadInput
+    for a queue that cannot be one, and for params that are no JSON.
     """
     planning = planned(
         ws,
@@ -113,6 +114,7 @@ def submit(
         priority=priority,
         as_=as_,
         trigger=trigger,
+        engine=engine,
         tags=tags,
         folder=folder,
     )
@@ -129,6 +131,7 @@ def planned(
     priority: int,
     as_: str | None,
     trigger: str,
+    engine: str,
     tags: Mapping[str, str] | None,
     folder: Path | None,
 ) -> Run:
@@ -139,6 +142,8 @@ def planned(
     except (TypeError, ValueError) as error:
         raise BadInput(f"params of an execution of {pipeline!r} are no JSON: {error}") from error
     own = {"trigger": trigger, "queue": queue, "entry": entry, "priority": str(priority)}
+    if engine:
+        own["engine"] = engine
     own["folder"] = str((folder or Path.cwd()).resolve())
     return Run(
         id=new_id(),
@@ -196,12 +201,15 @@ def listed(
     """
     told = Told() if told is None else told
     head = max((event.seq for event in ws.graph.events(last=1)), default=0)  # before the runs: see _read
-    runs = [run for run in _going(ws) if "queue" in run.tags and "entry" in run.tags]
+    runs = [run for run in _going(ws) if "entry" in run.tags]
     if not runs:
         return []
     _read(ws, told, runs, head)
     look = _Look(ws, now, told, ours or {}, me, grace_s)
-    return [look.at(run) for run in runs]
+    found = [look.at(run) for run in runs if "queue" in run.tags or run.id in told.events]
+    # One that somebody runs by hand is theirs until it waits for a person: its process has ended then.
+    own = ("parked", "decided", "cancelled")
+    return [one for one in found if "queue" in one.run.tags or one.starts or one.state in own]
 
 
 def startable(

@@ -209,6 +209,7 @@ class Scheduled:
     at_once: int = 1
     slot_param: str | None = None
     folder: str = ""
+    engine: str = ""
     paused: bool = False
     seq: int = 0
 
@@ -227,6 +228,7 @@ def deploy(
     at_once: int = 1,
     slot_param: str | None = None,
     folder: Path | None = None,
+    engine: str = "",
 ) -> Scheduled:
     """Let a pipeline run by its schedule from now on; deployed again under the same name, the new schedule replaces it.
 
@@ -234,8 +236,8 @@ def deploy(
     a mistake shows now. folder: from where the entry is loaded (default: here). as_: under whose name it runs (default:
     who deploys it; whether they may is for the caller to check). at_once: of this schedule so many executions at a
     time, later ones wait. slot_param: the pipeline's parameter that is given what it runs for: the slot's time (ISO),
-    the dataset version's id, the alert's body, or the body of the webhook's call. Raises BadInput for what cannot be
-    kept.
+    the dataset version's id, the alert's body, or the body of the webhook's call. engine: its steps' (default: "pool").
+    Raises BadInput for what cannot be kept.
     """
     named = name or pipeline
     for what, text in (("schedule's", named), ("queue's", queue)):
@@ -262,6 +264,7 @@ def deploy(
         "at_once": at_once,
         "slot_param": slot_param,
         "folder": str((folder or Path.cwd()).resolve()),
+        "engine": engine,
         "since": iso(ws.now),
         "position": newest(ws, schedule),
     }
@@ -350,6 +353,7 @@ def _scheduled(name: str, event: Event) -> Scheduled:
         body["at_once"],
         body["slot_param"],
         body["folder"],
+        body["engine"],
         seq=event.seq,
     )
 

@@ -300,6 +300,8 @@ def _planned(one: Scheduled, slot: Slot) -> dict[str, Any]:
         "schedule": one.name,
         "slot": slot.name,
     }
+    if one.engine:
+        tags["engine"] = one.engine
     return {
         "run": new_id(),
         "pipeline": one.pipeline,
