@@ -196,3 +196,29 @@ def test_another_workspace_has_its_own_names(tmp_path: Path) -> None:
     second.release()
     one.close()
     other.close()
+
+
+def test_a_forked_child_has_a_session_of_its_own(
+    new_database: Callable[[], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TIDEMILL_STATE_FOLDER", str(tmp_path / "here"))
+    ws = open_workspace(new_database())
+    mine = lease(ws, "key/mine")
+    assert mine is not None
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            own = lease(ws, "key/child")
+            code = 0 if own is not None and lease(ws, "key/mine") is None else 2
+        finally:
+            os._exit(code)
+    assert os.waitpid(child, 0)[1] == 0
+    after = lease(ws, "key/child", wait_s=30)  # it went with the child
+    assert after is not None
+    other = open_workspace(ws.url)
+    assert lease(other, "key/mine") is None
+    after.release()
+    mine.release()
+    other.close()
+    ws.close()
