@@ -21,20 +21,23 @@ _WHERE = {
     "Deployment": "core.types",
     "Event": "core.types",
     "Loop": "project",
-    "Monitor": "watch.monitor",
     "Matrix": "core.types",
     "ModelVersion": "core.types",
+    "Monitor": "watch.monitor",
     "Project": "project",
     "Rows": "data.rows",
     "Run": "core.types",
     "TidemillError": "core.errors",
     "Trail": "core.types",
+    "approve": "flow.pipelines",
     "better": "improve.loop",
     "between": "core.checks",
     "choice": "train.ranges",
+    "cron": "flow.schedules",
     "dates": "core.recipe",
     "drop_duplicates": "prepare.cleaning",
     "drop_where_null": "prepare.cleaning",
+    "every": "flow.schedules",
     "fill": "core.recipe",
     "fill_from": "prepare.cleaning",
     "floats": "train.ranges",
@@ -44,14 +47,23 @@ _WHERE = {
     "matches": "core.checks",
     "not_null": "core.checks",
     "null_outside": "prepare.cleaning",
+    "on_alert": "flow.schedules",
+    "on_dataset": "flow.schedules",
+    "on_webhook": "flow.schedules",
     "one_hot": "core.recipe",
     "one_of": "core.checks",
     "open": "project",
     "ordinal": "core.recipe",
+    "pipeline": "flow.pipelines",
     "recipe": "core.recipe",
     "scale": "core.recipe",
+    "secret": "flow.pipelines",
+    "step": "flow.steps",
+    "sub": "flow.pipelines",
     "unique": "core.checks",
+    "value": "flow.refs",
     "warn": "core.checks",
+    "when": "flow.pipelines",
 }
 
 __all__ = [
@@ -69,12 +81,15 @@ __all__ = [
     "Run",
     "TidemillError",
     "Trail",
+    "approve",
     "better",
     "between",
     "choice",
+    "cron",
     "dates",
     "drop_duplicates",
     "drop_where_null",
+    "every",
     "fill",
     "fill_from",
     "floats",
@@ -84,14 +99,23 @@ __all__ = [
     "matches",
     "not_null",
     "null_outside",
+    "on_alert",
+    "on_dataset",
+    "on_webhook",
     "one_hot",
     "one_of",
     "open",
     "ordinal",
+    "pipeline",
     "recipe",
     "scale",
+    "secret",
+    "step",
+    "sub",
     "unique",
+    "value",
     "warn",
+    "when",
 ]
 
 if TYPE_CHECKING:
@@ -110,6 +134,10 @@ if TYPE_CHECKING:
         Trail,
     )
     from tidemill.data.rows import Rows
+    from tidemill.flow.pipelines import approve, pipeline, secret, sub, when
+    from tidemill.flow.refs import value
+    from tidemill.flow.schedules import cron, every, on_alert, on_dataset, on_webhook
+    from tidemill.flow.steps import step
     from tidemill.improve.loop import better
     from tidemill.prepare.cleaning import drop_duplicates, drop_where_null, fill_from, null_outside
     from tidemill.project import Loop, Project, open

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import ast
 import inspect
+import os
 import sys
 import sysconfig
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any, NamedTuple
@@ -21,6 +22,15 @@ from tidemill.core.ids import digest, json_digest
 
 _INSTALLED = tuple(str(Path(sysconfig.get_path(name)).resolve()) for name in ("stdlib", "platlib", "purelib"))
 _OURS = str(Path(__file__).resolve().parents[1])
+
+
+class Keyed(NamedTuple):
+    """A step's key: its parts by name, or the reason why it has none; and the code's text."""
+
+    key: str | None
+    parts: Mapping[str, str]
+    reason: str | None
+    text: str
 
 
 class Code(NamedTuple):
@@ -42,6 +52,24 @@ def code_of(function: Callable[..., Any]) -> Code:
     parts = sorted((name, shape) for name, (shape, _) in seen.items())
     text = "\n\n".join(source for _, source in seen.values())
     return Code(json_digest(parts), text)
+
+
+def step_key(
+    function: Callable[..., Any],
+    *,
+    inputs: Mapping[str, str],
+    params: Mapping[str, Any],
+    env: Iterable[str] = (),
+    extras: Mapping[str, Path] | None = None,
+) -> Keyed:
+    """The key of a call: code reached, digests of its inputs, parameters, variables and files that count."""
+    found = code_of(function)
+    parts = {f"code {function.__name__}": found.digest}
+    parts |= {f"input {name}": each for name, each in inputs.items()}
+    parts |= {f"parameter {name}": json_digest(each) for name, each in params.items()}
+    parts |= {f"environment {name}": digest(os.environ.get(name, "").encode()) for name in env}
+    parts |= {f"extra {name}": digest(path.read_bytes()) for name, path in (extras or {}).items()}
+    return Keyed(json_digest(parts), parts, None, found.text)
 
 
 def _reach(thing: Any, seen: dict[str, tuple[str, str]]) -> None:

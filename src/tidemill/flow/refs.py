@@ -101,36 +101,42 @@ class Ref:
         raise TypeError(f"{self!r} is not there yet; give it to a step as an argument, or take its tm.value() first")
 
 
-def _one(name: str) -> None:
-    function = {"bool": operator.truth, "int": int, "float": float, "index": operator.index}.get(name)
-    function = function or getattr(operator, name, None) or getattr(__import__("builtins"), name)
-
-    def method(self: Ref) -> Any:
-        return function(self._owner.resolve(self))
-
-    setattr(Ref, f"__{name}__", method)
+def _one(function: Callable[[Any], Any]) -> Callable[[Ref], Any]:
+    return lambda self: function(self._owner.resolve(self))
 
 
-def _two(name: str) -> None:
-    function = getattr(operator, name)
-
-    def method(self: Ref, other: Any) -> Any:
-        return function(self._owner.resolve(self), value(other))
-
-    def reflected(self: Ref, other: Any) -> Any:
-        return function(value(other), self._owner.resolve(self))
-
-    plain = name.rstrip("_")
-    setattr(Ref, f"__{plain}__", method)
-    if plain not in ("lt", "le", "eq", "ne", "gt", "ge"):
-        setattr(Ref, f"__r{plain}__", reflected)
+def _two(function: Callable[[Any, Any], Any], *, swapped: bool = False) -> Callable[[Ref, Any], Any]:
+    if swapped:
+        return lambda self, other: function(value(other), self._owner.resolve(self))
+    return lambda self, other: function(self._owner.resolve(self), value(other))
 
 
-for _name in ("bool", "int", "float", "index", "neg", "pos", "abs", "invert", "round"):
-    _one(_name)
-for _name in "lt le eq ne gt ge add sub mul truediv floordiv mod pow matmul and_ or_ xor lshift rshift".split():
-    _two(_name)
-Ref.__contains__ = lambda self, item: value(item) in self._owner.resolve(self)  # type: ignore[attr-defined]
+_ONE: dict[str, Callable[[Any], Any]] = {"bool": bool, "int": int, "float": float, "round": round}
+for _name in ("index", "neg", "pos", "abs", "invert"):
+    _ONE[_name] = getattr(operator, _name)
+for _name, _function in _ONE.items():
+    setattr(Ref, f"__{_name}__", _one(_function))
+for _name in ("lt", "le", "eq", "ne", "gt", "ge"):
+    setattr(Ref, f"__{_name}__", _two(getattr(operator, _name)))
+for _name in (
+    "add",
+    "sub",
+    "mul",
+    "truediv",
+    "floordiv",
+    "mod",
+    "pow",
+    "matmul",
+    "lshift",
+    "rshift",
+    "and",
+    "or",
+    "xor",
+):
+    _of = getattr(operator, f"__{_name}__")
+    setattr(Ref, f"__{_name}__", _two(_of))
+    setattr(Ref, f"__r{_name}__", _two(_of, swapped=True))
+setattr(Ref, "__contains__", _two(operator.contains))  # noqa: B010  as the others
 
 
 def owner_of(ref: Ref) -> Building:
@@ -153,15 +159,7 @@ def value(given: T) -> T:
 
     Raises the step's own error where it failed.
     """
-    if isinstance(given, Ref):
-        return cast("T", owner_of(given).resolve(given))
-    if type(given) is list:
-        return cast("T", [value(each) for each in given])
-    if type(given) is tuple:
-        return cast("T", tuple(value(each) for each in given))
-    if type(given) is dict:
-        return cast("T", {key: value(each) for key, each in given.items()})
-    return given
+    return cast("T", replaced(given, lambda leaf: owner_of(leaf).resolve(leaf) if isinstance(leaf, Ref) else leaf))
 
 
 def refs_in(given: Any) -> Iterator[Ref]:

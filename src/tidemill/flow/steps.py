@@ -29,6 +29,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+ONE_CORE = Resources(1.0)
 NAME = re.compile(r"[\w.-]{1,100}")
 
 
@@ -39,7 +40,7 @@ class Options:
     retries: int = 0
     backoff_s: float = 1.0
     timeout_s: float | None = None
-    needs: Resources = Resources(1.0)
+    needs: Resources = ONE_CORE
     cache: bool = True
     env: tuple[str, ...] = ()
     extras: Mapping[str, Path] = field(default_factory=dict)
@@ -67,7 +68,7 @@ class Step(Generic[P, R]):
         """
         flow = building.get()
         if flow is None:
-            return [self.function(*some, **same) for some in side_by_side(each, self.name)]  # type: ignore[arg-type]
+            return [self.function(*some, **same) for some in side_by_side(each, self.name)]
         return typing.cast("list[R]", flow.map(self, each, same))
 
     @cached_property
@@ -96,7 +97,7 @@ class Step(Generic[P, R]):
 
     def positional(self, arguments: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Those arguments as the function takes them."""
-        bound = inspect.BoundArguments(self.signature, dict(arguments))  # type: ignore[arg-type]  # ordered already
+        bound = inspect.BoundArguments(self.signature, dict(arguments))
         return bound.args, bound.kwargs
 
     def __repr__(self) -> str:

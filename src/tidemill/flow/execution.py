@@ -1,0 +1,216 @@
+"""Running a pipeline: its build function makes nodes, an engine runs them, the graph remembers each.
+
+A node is run when all that it waits for is there: unless the same work was done before (in this execution before it was
+killed, in the newest execution of the pipeline, or anywhere under the same key). Whoever computes a key holds its lease,
+so two executions never compute one key at once. Resuming is running again: what is recorded is not run again.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tidemill.core.engine import Engine
+from tidemill.core.errors import BadInput, Busy, Cancelled
+from tidemill.core.ids import new_id, utc_now
+from tidemill.core.locks import lease
+from tidemill.core.recording import cpu_seconds, environment
+from tidemill.core.types import Artifact, Batch, Edge, NewEvent, Run, Status
+from tidemill.core.workspace import Workspace
+from tidemill.flow import entries, formats, values
+from tidemill.flow.approvals import Parked
+from tidemill.flow.building import Building
+from tidemill.flow.nodes import shown
+from tidemill.flow.pipelines import Pipeline
+from tidemill.flow.refs import building, value
+from tidemill.flow.running import Progress, Running
+
+KIND = "flow.pipeline"
+
+
+@dataclass(frozen=True, slots=True)
+class FlowRun:
+    """What became of an execution. status: done, failed, cancelled, or parked (a person is asked).
+
+    value: what the build function returned. error: why it failed.
+    """
+
+    id: str
+    status: str
+    value: Any = None
+    error: BaseException | None = None
+
+    def result(self) -> Any:
+        """The value; raises the error where it failed."""
+        if self.error is not None:
+            raise self.error
+        return self.value
+
+
+def run(
+    ws: Workspace,
+    pipeline: Pipeline[..., Any],
+    params: Mapping[str, Any] | None = None,
+    *,
+    engine: Engine,
+    trigger: str = "manual",
+    progress: Progress | None = None,
+) -> FlowRun:
+    """Run the pipeline with these parameters from its start. Raises BadInput for parameters that do not fit.
+
+    An error of a step is not raised: it is in the result (`FlowRun.result()` raises it).
+    progress: called with (nodes that ended, nodes known so far, a line of text) after each.
+    """
+    given = pipeline.bind(params or {})
+    made = new_run(ws, pipeline, given, trigger=trigger)
+    return _execute(ws, pipeline, made, given, engine, progress, resumed=False)
+
+
+def resume(
+    ws: Workspace,
+    run_id: str,
+    *,
+    pipeline: Pipeline[..., Any],
+    engine: Engine,
+    progress: Progress | None = None,
+) -> FlowRun:
+    """Run an execution on from where it stands: queued, parked and answered, or killed.
+
+    Raises Busy where another process runs it, BadInput for one that has ended.
+    """
+    found = ws.graph.get(run_id)
+    if not isinstance(found, Run) or found.kind != KIND:
+        raise BadInput(f"{run_id} is no execution of a pipeline; `tidemill flow runs` lists them")
+    if found.status != "running":
+        raise BadInput(f"execution {found.id} ended as {found.status}; run the pipeline again: what was done is cached")
+    params = _loaded_params(found.params)
+    return _execute(ws, pipeline, found, pipeline.bind(params), engine, progress, resumed=True)
+
+
+def new_run(
+    ws: Workspace,
+    pipeline: Pipeline[..., Any],
+    given: Mapping[str, Any],
+    *,
+    trigger: str,
+    tags: Mapping[str, str] | None = None,
+) -> Run:
+    """The record of an execution that is to start; not recorded yet."""
+    try:
+        entry, folder = entries.entry_of(pipeline)
+        found = {"entry": entry, "folder": str(folder)}
+    except BadInput:  # it runs here and now, but nobody else can take it up
+        found = {}
+    return Run(
+        id=new_id(),
+        kind=KIND,
+        name=pipeline.name,
+        status="running",
+        started_at=utc_now(),
+        params={name: _plain(name, each) for name, each in given.items()},
+        tags={"trigger": trigger, **found, **(tags or {})},
+        environment=environment(ws),
+        actor=ws.settings.who,
+    )
+
+
+def _execute(
+    ws: Workspace,
+    pipeline: Pipeline[..., Any],
+    record: Run,
+    given: Mapping[str, Any],
+    engine: Engine,
+    progress: Progress | None,
+    *,
+    resumed: bool,
+) -> FlowRun:
+    held = lease(ws, f"flow/{record.id}")
+    if held is None:
+        raise Busy(f"execution {record.id} of {pipeline.name!r} is run by another process; wait for it or cancel it")
+    with held:
+        record = replace(record, code=_code(ws, pipeline))
+        events = [NewEvent(f"flow/{record.id}", "resumed", {}, actor=record.actor)] if resumed else []
+        ws.graph.write(Batch([record], events=events))
+        running = Running(ws, record, engine, progress, resumed=resumed)
+        try:
+            return _built(ws, pipeline, running, given)
+        finally:
+            running.close()
+
+
+def _built(ws: Workspace, pipeline: Pipeline[..., Any], running: Running, given: Mapping[str, Any]) -> FlowRun:
+    began_s = cpu_seconds()
+    record = running.record
+    error: BaseException | None = None
+    made: Any = None
+    inside = building.set(Building(running))
+    try:
+        made = value(pipeline.function(**given))
+    except Parked as parked:
+        running.wait_all()
+        if running.cancel_asked:
+            error = Cancelled(f"execution {record.id} was cancelled")
+        else:
+            running.park(parked)
+            return FlowRun(record.id, "parked")
+    except KeyboardInterrupt:
+        error = Cancelled("interrupted; run it again: what was done is cached")
+        running.cancel("interrupt")
+    except Exception as raised:
+        error = raised
+    finally:
+        building.reset(inside)
+    running.wait_all()
+    error = error or running.unseen_error()
+    if running.cancel_asked and (error is not None):
+        error = error if isinstance(error, Cancelled) else Cancelled(f"execution {record.id} was cancelled")
+    status: Status = "done" if error is None else "cancelled" if isinstance(error, Cancelled) else "failed"
+    running.journal.flush()
+    ended = replace(
+        record,
+        status=status,
+        ended_at=utc_now(),
+        error=None if error is None else shown(error),
+        metrics=running.counts(),
+        cpu_s=round(cpu_seconds() - began_s, 4),
+    )
+    ws.graph.write(_last(ws, ended, pipeline.name, made if error is None else None))
+    return FlowRun(record.id, status, made, error)
+
+
+def _last(ws: Workspace, ended: Run, name: str, made: Any) -> Batch:
+    """The end of the execution, with its result as an artifact where it has one."""
+    packed = None if made is None else values.pack(made)
+    if packed is None:
+        return Batch([ended])
+    output = values.stored(packed, ws.store)
+    ended = replace(ended, tags={**ended.tags, "result": output.digest})
+    if output.format == values.RECORD:
+        return Batch([ended], edges=[Edge(ended.id, str(output.artifact), "out", "result")])
+    meta = values.artifact_meta(output)
+    given = Artifact(new_id(), values.KIND, name, 0, output.blob or output.digest, utc_now(), ended.id, meta)
+    return Batch([ended], [("result", given)])
+
+
+def _code(ws: Workspace, pipeline: Pipeline[..., Any]) -> str | None:
+    try:
+        return ws.store.put(inspect.getsource(pipeline.function).encode())
+    except (OSError, TypeError):
+        return None
+
+
+def _plain(name: str, given: Any) -> Any:
+    """A parameter as the record has it: tagged JSON."""
+    packed = formats.encode(given)
+    if packed is None or packed[0] != "json":
+        raise BadInput(
+            f"parameter {name} is {type(given).__name__}; a pipeline's parameters are plain values. Read it in a step"
+        )
+    return json.loads(packed[1])
+
+
+def _loaded_params(params: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: formats.decode("json", json.dumps(each).encode()) for name, each in params.items()}

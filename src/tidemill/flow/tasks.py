@@ -1,0 +1,244 @@
+"""One call of a step, where it runs: arguments loaded, output captured, the result packed. The same on every engine."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import resource
+import sys
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TextIO
+
+from tidemill.core.errors import NotFound
+from tidemill.core.workspace import Workspace, open_workspace
+from tidemill.flow import values
+from tidemill.flow.refs import building
+from tidemill.flow.steps import Step
+from tidemill.flow.values import Output
+
+SMALL_BYTES = 65_536  # below it a result comes back with its bytes: one writer stores many at once
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the workspace is, for another process."""
+
+    url: str
+    store: str | None
+    root: str
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """An argument, or a part of one, that another step made."""
+
+    output: Output
+    path: tuple[Any, ...] = ()
+    data: bytes | None = None  # its bytes, where the store has not got them yet
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """An argument that is read where the step runs."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """An argument that is here already (in the process that runs the execution)."""
+
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSpec:
+    """A call to make. arguments: by name; leaves may be Given, Secret or Live. log: a file for what it prints."""
+
+    step: Step[..., Any]
+    arguments: Mapping[str, Any]
+    place: Place | None  # None: in the execution's own process
+    run_id: str
+    node: str
+    attempt: int
+    log: str
+
+
+@dataclass(slots=True)
+class TaskResult:
+    """What became of it. packed: None where no format takes the value. live: the value, in the own process only."""
+
+    packed: values.Packed | None
+    live: tuple[Any, ...] = ()
+    error: BaseException | None = None
+    trace: str = ""
+    cpu_s: float = 0.0
+    wall_s: float = 0.0
+    peak_bytes: int = 0
+    printed: bool = False
+    notes: dict[str, str] = field(default_factory=dict)
+
+
+current: ContextVar[TaskSpec | None] = ContextVar("tidemill_task", default=None)
+
+
+def perform(spec: TaskSpec, ws: Workspace | None = None) -> TaskResult:
+    """Make the call. The step's own error is a part of the result, so that its log and times come back with it."""
+    began, cpu_began = time.perf_counter(), _cpu_s()
+    log = Log(Path(spec.log))
+    outside, inside = building.set(None), current.set(spec)
+    try:
+        with _captured(log, whole=ws is None):
+            result = _called(spec, ws or _workspace(spec.place))
+    finally:
+        current.reset(inside)
+        building.reset(outside)
+        log.close()
+    result.cpu_s = max(0.0, _cpu_s() - cpu_began)
+    result.wall_s = time.perf_counter() - began
+    result.peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # of the process so far
+    result.printed = log.written
+    return result
+
+
+def read_secret(name: str) -> str:
+    """The secret, from the environment. Raises NotFound."""
+    for key in (f"TIDEMILL_SECRET_{name}", f"TIDEMILL_SECRET_{name.upper()}"):
+        if key in os.environ:
+            return os.environ[key]
+    raise NotFound(f"no secret {name!r}; set TIDEMILL_SECRET_{name.upper()} where steps run")
+
+
+class Log:
+    """A file that is made when the first text comes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.written = False
+        self._file: TextIO | None = None
+
+    def write(self, text: str) -> int:
+        """Append, flushed: it is read while the step runs."""
+        if text:
+            self.open().write(text)
+            self.written = True
+        return len(text)
+
+    def open(self) -> TextIO:
+        """The file."""
+        if self._file is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self.path.open("a", encoding="utf-8", errors="replace", buffering=1)
+        return self._file
+
+    def close(self) -> None:
+        """Close the file; an empty one goes."""
+        if self._file is not None:
+            self._file.close()
+            self.written = self.path.stat().st_size > 0
+            if not self.written:
+                self.path.unlink(missing_ok=True)
+
+
+def _called(spec: TaskSpec, ws: Workspace) -> TaskResult:
+    try:
+        arguments = {name: _argument(each, ws) for name, each in spec.arguments.items()}
+        args, kwargs = spec.step.positional(arguments)
+        made = spec.step.function(*args, **kwargs)
+        packed = values.pack(made)
+        if spec.place is None:
+            return TaskResult(packed, (made,))
+        if packed is not None and packed.data is not None and len(packed.data) > SMALL_BYTES and not _memory(ws):
+            packed = values.Packed(values.stored(packed, ws.store), None)
+        return TaskResult(packed, () if packed is not None else (made,))
+    except Exception as error:
+        shown = "".join(traceback.format_exception(error))
+        sys.stderr.write(shown)
+        return TaskResult(None, error=error, trace=shown)
+
+
+def _memory(ws: Workspace) -> bool:
+    return type(ws.store).__name__ == "MemoryStore"
+
+
+def _argument(given: Any, ws: Workspace) -> Any:
+    kind = type(given)
+    if kind is Given:
+        return values.part(values.load(given.output, ws, given.data), given.path)
+    if kind is Live:
+        return given.value
+    if kind is Secret:
+        return read_secret(given.name)
+    if kind is list:
+        return [_argument(each, ws) for each in given]
+    if kind is tuple:
+        return tuple(_argument(each, ws) for each in given)
+    if kind is dict:
+        return {key: _argument(each, ws) for key, each in given.items()}
+    return given
+
+
+@lru_cache(maxsize=4)
+def _opened(url: str, store: str | None, root: str) -> Workspace:  # noqa: ARG001  the root tells two folders apart
+    return open_workspace(url, store=store, create=False)
+
+
+def _workspace(place: Place | None) -> Workspace:
+    assert place is not None
+    return _opened(place.url, place.store, place.root)
+
+
+def place_of(ws: Workspace) -> Place:
+    """Where this workspace is."""
+    root = getattr(ws.store, "root", None)
+    store = getattr(ws.store, "url", None) or (None if root is None else str(Path(root).resolve()))
+    return Place(ws.url if "://" in ws.url else str(ws.root), store, str(ws.root))
+
+
+@contextlib.contextmanager
+def _captured(log: Log, *, whole: bool) -> Iterator[None]:
+    """Let the log have what is printed. whole: of the process and its children too, by their descriptors."""
+    if not whole:
+        stream = _Stream(log)
+        with contextlib.redirect_stdout(stream), contextlib.redirect_stderr(stream):
+            yield
+        return
+    file = log.open()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    before = os.dup(1), os.dup(2)
+    os.dup2(file.fileno(), 1)
+    os.dup2(file.fileno(), 2)
+    try:
+        with contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
+            yield
+    finally:
+        file.flush()
+        for descriptor, place in zip(before, (1, 2), strict=True):
+            os.dup2(descriptor, place)
+            os.close(descriptor)
+
+
+class _Stream(io.TextIOBase):
+    """A text stream into a log."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+
+    def write(self, text: str) -> int:
+        return self._log.write(text)
+
+    def writable(self) -> bool:
+        return True
+
+
+def _cpu_s() -> float:
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
