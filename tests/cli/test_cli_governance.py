@@ -181,6 +181,11 @@ def test_a_sweep_deletes_what_nothing_refers_to(people: Shell, workspace: Path) 
     with tm.open(workspace) as mill:
         orphan = mill.ws.store.put(b"left by a killed run")
     assert people("sweep", "--json").json["blobs"] == []  # too young
+    asked = people("sweep", "--older-than", "0s", "--dry-run", "--json").json
+    assert asked["would_go"] == [{"what": "blob", "name": orphan, "bytes": 20}]
+    told = people("sweep", "--older-than", "0s", "--dry-run").out
+    assert orphan in told
+    assert "1 blob and 0 data files would be deleted, 20 bytes" in told
     assert people("sweep", "--older-than", "0s", "--json").json["blobs"] == [orphan]
     assert people("sweep", "--older-than", "soon").code == 2
     assert people("dataset", "rows", "people").code == 0

@@ -24,8 +24,13 @@ def trips(shell: Shell, tmp_path: Path) -> Shell:
 
 
 def test_init_makes_a_workspace_once(shell: Shell, tmp_path: Path) -> None:
-    assert shell("init").code == 0
-    assert shell("init", "--json").json["workspace"].endswith("w.mill")
+    there = shell("init")
+    assert (there.code, there.out) == (0, f"{tmp_path / 'w.mill'} was there already; nothing changed\n")
+    told = shell("init", "--json").json
+    assert (told["workspace"], told["made"]) == (str(tmp_path / "w.mill"), False)
+    made = shell("-w", tmp_path / "new.mill", "init")
+    assert (made.code, made.out) == (0, f"{tmp_path / 'new.mill'} made\n")
+    assert shell("-w", tmp_path / "new.mill", "dataset", "list").code == 0
 
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet", "arrow"])

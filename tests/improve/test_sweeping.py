@@ -63,9 +63,14 @@ def test_orphans_go_once_they_are_old(ws: Workspace) -> None:
     assert young.files == ()
     for path in [*ws.root.rglob(orphan), *table.rglob("*killed*")]:
         os.utime(path, (1_700_000_000, 1_700_000_000))
+    sizes = {path.name: path.stat().st_size for path in table.rglob("*killed*")}
+    before = [*ws.graph.events()]
+    asked = sweep(ws, older_than_s=3600, dry_run=True)
+    assert [*ws.graph.events()] == before
     old = sweep(ws, older_than_s=3600)
+    assert (asked.blobs, asked.file_bytes, asked.dry_run) == (old.blobs, old.file_bytes, True)
     assert {blob.digest for blob in old.blobs} == {orphan}
-    assert old.size_bytes == len(b"nothing refers to this")
+    assert old.size_bytes == len(b"nothing refers to this") + sum(sizes.values())
     assert old.files == (
         "datasets/customers/_delta_log/_commit_killed.json.tmp",
         "datasets/customers/part-killed.parquet",
@@ -87,6 +92,8 @@ def test_a_sweep_ends_the_runs_of_dead_processes(ws: Workspace) -> None:
     ws.graph.put_run(dead)
     parked = ws.graph.put_run(Run(new_id(), "flow.pipeline", "nightly", "running", utc_now()))
     with recorded(ws, "train.fit", "mine") as mine:
+        assert [run.id for run in sweep(ws, dry_run=True).runs] == [dead.id]
+        assert ws.graph.get(dead.id) == dead
         assert [run.id for run in sweep(ws).runs] == [dead.id]
         assert ws.graph.get(mine.run.id) == mine.run
     assert ws.graph.get(parked.id) == parked

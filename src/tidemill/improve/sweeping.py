@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -10,10 +10,10 @@ from typing import Any
 from tidemill.core import packindex
 from tidemill.core.delta import table_log
 from tidemill.core.delta.table_erasing import JOURNAL
-from tidemill.core.delta.table_place import Place
+from tidemill.core.delta.table_place import Entry, Place
 from tidemill.core.errors import BadInput, NotFound
 from tidemill.core.ids import utc_now
-from tidemill.core.recording import end_lost, recorded
+from tidemill.core.recording import end_lost, lost, recorded
 from tidemill.core.store import Blob, is_digest
 from tidemill.core.stores import sweep as stores
 from tidemill.core.types import Artifact, Query, Run
@@ -27,31 +27,45 @@ DRAFT_ENDS = (".tmp",)
 
 @dataclass(frozen=True)
 class Swept:
-    """What a sweep removed. files: of tables, as "table/file". runs: that it ended, as their processes were dead."""
+    """What a sweep removed, or would. files: of tables, "table/file" to bytes. runs: whose processes were dead."""
 
     blobs: tuple[Blob, ...]
-    files: tuple[str, ...]
+    file_bytes: Mapping[str, int]
     runs: tuple[Run, ...] = ()
+    dry_run: bool = False
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Of tables, as "table/file"."""
+        return tuple(self.file_bytes)
 
     @property
     def size_bytes(self) -> int:
-        """Of the blobs."""
-        return sum(blob.size_bytes for blob in self.blobs)
+        """Of blobs and files together."""
+        return sum(blob.size_bytes for blob in self.blobs) + sum(self.file_bytes.values())
 
 
-def sweep(ws: Workspace, *, older_than_s: float = 86_400.0) -> Swept:
+def sweep(ws: Workspace, *, older_than_s: float = 86_400.0, dry_run: bool = False) -> Swept:
     """Delete blobs that no record, package or pack index refers to, and data files that no commit of a table names.
 
     older_than_s: how old they must be, longer than any run or import takes: what is written but not recorded yet looks
     like an orphan. Runs whose process ended without a word are ended as failed (`recording.lost`). Recorded as a run
-    "store.sweep". Raises BadInput for a negative age.
+    "store.sweep". dry_run: only say what would go; nothing changes and nothing is recorded. Raises BadInput for a
+    negative age.
     """
     if older_than_s < 0:
         raise BadInput(f"older_than_s is {older_than_s:g}; give an age in seconds, longer than your longest run")
+    if dry_run:
+        blobs = stores.orphans(ws.store, keep=kept(ws), older_than_s=older_than_s)
+        found = {f"{table}/{entry.name}": entry.size_bytes for table, entry in _orphan_files(ws, older_than_s)}
+        return Swept(tuple(blobs), found, tuple(lost(ws)), dry_run=True)
     with recorded(ws, "store.sweep", "workspace", params={"older_than_s": older_than_s}) as run:
         blobs = stores.sweep(ws.store, keep=kept(ws), older_than_s=older_than_s)
-        files = list(_sweep_tables(ws, older_than_s))
-        swept = Swept(tuple(blobs), tuple(files), tuple(end_lost(ws)))
+        files: dict[str, int] = {}
+        for table, entry in _orphan_files(ws, older_than_s):
+            Place(ws.tables.uri(table)).remove(entry.name)
+            files[f"{table}/{entry.name}"] = entry.size_bytes
+        swept = Swept(tuple(blobs), files, tuple(end_lost(ws)))
         counts = {"blobs": len(blobs), "size_bytes": swept.size_bytes, "files": len(files), "runs": len(swept.runs)}
         run.result(counts)
     return swept
@@ -94,8 +108,11 @@ def _digests(value: Any) -> Iterator[str]:  # Any: a JSON value
             yield from _digests(each)
 
 
-def _sweep_tables(ws: Workspace, older_than_s: float) -> Iterator[str]:
-    """Data files that no commit names, and drafts. A table whose erasure was killed keeps its: the erasure ends it."""
+def _orphan_files(ws: Workspace, older_than_s: float) -> Iterator[tuple[str, Entry]]:
+    """Table and file: data files that no commit names, and drafts.
+
+    A table whose erasure was killed keeps its own: the erasure ends it.
+    """
     before = utc_now() - timedelta(seconds=older_than_s)
     for name in tables_of(ws):
         place = Place(ws.tables.uri(name))
@@ -108,5 +125,4 @@ def _sweep_tables(ws: Workspace, older_than_s: float) -> Iterator[str]:
             continue  # a table of another kind: what of it is in use cannot be told
         for entry in entries:
             if entry.written_at <= before and (entry.name in orphans or entry.name.endswith(DRAFT_ENDS)):
-                place.remove(entry.name)
-                yield f"{name}/{entry.name}"
+                yield name, entry

@@ -182,8 +182,8 @@ class Governance:
 
         return erasing.erase_rows(self.ws, dataset, keys, dry_run=dry_run)
 
-    def sweep(self, *, older_than_s: float = 86_400.0) -> Swept:
-        """Delete blobs and data files that nothing refers to and that are older than any run takes."""
+    def sweep(self, *, older_than_s: float = 86_400.0, dry_run: bool = False) -> Swept:
+        """Delete blobs and data files that nothing refers to and that are older than any run takes; or say which."""
         from tidemill.improve import sweeping
 
-        return sweeping.sweep(self.ws, older_than_s=older_than_s)
+        return sweeping.sweep(self.ws, older_than_s=older_than_s, dry_run=dry_run)

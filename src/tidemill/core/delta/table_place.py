@@ -14,10 +14,11 @@ from tidemill.core.ids import new_id
 
 
 class Entry(NamedTuple):
-    """One file: its name below the place, with '/', and when it was written."""
+    """One file: its name below the place, with '/', when it was written, and its size."""
 
     name: str
     written_at: datetime
+    size_bytes: int
 
 
 class Place:
@@ -33,12 +34,13 @@ class Place:
         if self._remote is not None:
             for part in self._remote.list():
                 for meta in part:
-                    yield Entry(str(meta["path"]), meta["last_modified"])
+                    yield Entry(str(meta["path"]), meta["last_modified"], int(meta["size"]))
             return
         for path in sorted(self._root.rglob("*")):
             if path.is_file():
-                written = datetime.fromtimestamp(path.stat().st_mtime, UTC)
-                yield Entry(path.relative_to(self._root).as_posix(), written)
+                seen = path.stat()
+                written = datetime.fromtimestamp(seen.st_mtime, UTC)
+                yield Entry(path.relative_to(self._root).as_posix(), written, seen.st_size)
 
     def source(self, name: str) -> Any:  # Any: what Polars takes for a file
         """What Polars reads: the path, or the bytes."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 
 from tidemill.core.ids import utc_now
@@ -16,13 +16,17 @@ def sweep(store: Store, *, keep: Iterable[str], older_than_s: float = 3600.0) ->
     The age protects what a run has put but not recorded yet, so give it more seconds than a run takes, and than
     tidemill.core.store.RENEW_S. Drafts that a killed process left in a folder go too.
     """
-    kept = set(keep)
-    before = utc_now() - timedelta(seconds=older_than_s)
-    orphans: list[Blob] = []
-    for blob in store.list():
-        if blob.digest not in kept and blob.stored_at <= before:
-            store.delete(blob.digest)
-            orphans.append(blob)
+    found = []
+    for blob in orphans(store, keep=keep, older_than_s=older_than_s):
+        store.delete(blob.digest)
+        found.append(blob)
     if isinstance(store, FolderStore):
         store.sweep_drafts(older_than_s=older_than_s)
-    return orphans
+    return found
+
+
+def orphans(store: Store, *, keep: Iterable[str], older_than_s: float) -> Iterator[Blob]:
+    """The blobs that `sweep` would delete."""
+    kept = set(keep)
+    before = utc_now() - timedelta(seconds=older_than_s)
+    return (blob for blob in store.list() if blob.digest not in kept and blob.stored_at <= before)
