@@ -1,4 +1,4 @@
-"""Where a pipeline is found again, by a shell, a scheduler or a worker: "path/file.py:name" or "package.module:name"."""
+"""How a shell, a scheduler or a worker finds a pipeline again: "path/file.py:name" or "package.module:name"."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Running a pipeline: its build function makes nodes, an engine runs them, the graph remembers each.
 
-A node is run when all that it waits for is there: unless the same work was done before (in this execution before it was
-killed, in the newest execution of the pipeline, or anywhere under the same key). Whoever computes a key holds its lease,
-so two executions never compute one key at once. Resuming is running again: what is recorded is not run again.
+A node is run when all that it waits for is there, unless the same work was done before: in this execution before it
+was killed, in the newest execution of the pipeline, or anywhere under the same key. Whoever computes a key holds its
+lease, so two executions never compute one key at once. Resuming is running again: what is recorded is not run again.
 """
 
 from __future__ import annotations

@@ -83,7 +83,7 @@ class Pipeline(Generic[P, R]):
         }
 
     def bind(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """The parameters with defaults filled in; texts, as a shell or a form gives them, are read as what is annotated.
+        """The parameters with defaults filled in; texts, as shells and forms give them, are read as what is annotated.
 
         Raises BadInput for unknown or missing names, and for values that do not go through JSON; WrongType.
         """

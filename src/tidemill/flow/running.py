@@ -244,7 +244,7 @@ class Running:
                 self._in_flight += 1
         node.state, node.attempt = "running", node.attempt + 1
         node.started_at = node.started_at or utc_now()
-        log = self.ws.root / "logs" / "flow" / self.record.id / f"{_safe(node.id)}.log"
+        log = tasks.log_path(self.ws, self.record.id, node.id)
         arguments = {name: self._argument(each, here) for name, each in node.arguments.items()}
         spec = tasks.TaskSpec(
             node.step, arguments, None if here else self._place, self.record.id, node.id, node.attempt, str(log)
@@ -414,7 +414,7 @@ class Running:
                 self._kept.popitem(last=False)
 
     def _keep_log(self, node: Node) -> None:
-        log = self.ws.root / "logs" / "flow" / self.record.id / f"{_safe(node.id)}.log"
+        log = tasks.log_path(self.ws, self.record.id, node.id)
         try:
             node.log = self.ws.store.put(log.read_bytes()[-1_000_000:])
         except FileNotFoundError:
@@ -468,10 +468,3 @@ class Running:
 
 def _nothing() -> None:
     """Nothing."""
-
-
-def _safe(name: str) -> str:
-    return "".join(letter if letter.isalnum() or letter in "-_.[]#" else "_" for letter in name)[:150]
-
-
-__all__ = ["Progress", "Running"]

@@ -195,6 +195,12 @@ def _workspace(place: Place | None) -> Workspace:
     return _opened(place.url, place.store, place.root)
 
 
+def log_path(ws: Workspace, run_id: str, node: str) -> Path:
+    """The file in which a node's output gathers while it runs."""
+    name = "".join(letter if letter.isalnum() or letter in "-_.[]#" else "_" for letter in node)[:150]
+    return ws.root / "logs" / "flow" / run_id / f"{name}.log"
+
+
 def place_of(ws: Workspace) -> Place:
     """Where this workspace is."""
     root = getattr(ws.store, "root", None)
