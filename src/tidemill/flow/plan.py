@@ -258,7 +258,7 @@ class Tracer:
     def resolve(self, ref: Ref) -> Any:
         """Refused: there is no value."""
         raise NotExportable(
-            f"{_line()}: the program needs the value of {_said(node_of(ref))} to go on, which is there only when it runs; "
+            f"{_line()}: the program needs the value of {_said(node_of(ref))} to go on, which it has only when it runs; "
             "branch with tm.when(flag, then, otherwise), go through it with step.map or pipeline.map, or put it in a step"
         )
 
