@@ -13,7 +13,7 @@ from tidemill.core.errors import BadInput, NotEnoughRows, nearest
 from tidemill.core.scores import (
     SCORES,
     Floats,
-    Score,
+    Function,
     checked,
     mid_ranks,
     row_brier,
@@ -192,7 +192,7 @@ def _bootstrap(
     old: Floats,
     new: Floats,
     places: NDArray[np.int64] | None,
-    function: Score,
+    function: Function,
     *,
     alpha: float,
     seed: int,
