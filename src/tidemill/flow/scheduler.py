@@ -33,6 +33,7 @@ GRACE_S = 60.0
 LOST_AT_MOST = 4  # workers in a row that end without a word, until the execution counts as failed
 LOCK_WAIT_S = 10.0
 _log = logging.getLogger("tidemill.flow.scheduler")
+_outliving: list[subprocess.Popen[bytes]] = []  # workers of schedulers that ended here: to be reaped, not forgotten
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,8 @@ class Workers:
 
     def close(self) -> None:
         """Tell others that this scheduler has ended; its workers go on."""
+        _outliving[:] = [process for process in (*_outliving, *self.processes.values()) if process.poll() is None]
+        self.processes = {}
         if self.lease is not None:
             self.lease.release()
 
