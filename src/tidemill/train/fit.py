@@ -12,14 +12,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from tidemill.core.errors import BadInput, NotEnoughRows, require_columns
+from tidemill.core.errors import BadInput, require_columns
 from tidemill.core.ids import canonical_json, digest, iso
 from tidemill.core.recording import Recorder, done_before, environment, key_of, outputs_of, recorded
 from tidemill.core.types import Artifact, DatasetVersion, Matrix, Run
 from tidemill.core.workspace import Workspace
 from tidemill.train.matrix import matrix
 from tidemill.train.ranges import Fit, check_params, fit_name, parameters_of
+from tidemill.train.reporting import NoCheckpoints, Report
+from tidemill.train.resuming import Checkpoints
 from tidemill.train.rowids import ROWS_META, pack_keys
+from tidemill.train.targets import Task, check, classes_of, predicted
 
 if TYPE_CHECKING:
     import polars as pl
@@ -48,6 +51,7 @@ class Fitted:
     rows' counts of the raw input columns, rows the ids of the rows used. data_time: ISO time until which the training
     rows were known. metrics, baseline: scores on the validation rows, of this model and of the constant prior (empty
     after a plain fit). tuning: id of the "train.tune" run that chose it first.
+    classes: of a "multiclass" task, in the order of what `predict` gives.
     """
 
     estimator: object
@@ -67,6 +71,8 @@ class Fitted:
     metrics: Mapping[str, float] = field(default_factory=dict)
     baseline: Mapping[str, float] = field(default_factory=dict)
     tuning: str | None = None
+    task: Task = "binary"
+    classes: tuple[str | int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +88,8 @@ class Prepared:
     inputs: tuple[DatasetVersion, ...]
     plan_digest: str
     recipe_digest: str
+    task: Task = "binary"
+    classes: tuple[str | int, ...] = ()
 
 
 def source_of(fit: Fit) -> Code:
@@ -109,6 +117,7 @@ def fit_model(
     plan_digest: str,
     seed: int = 0,
     code: CodeOf = source_of,
+    task: Task = "binary",
 ) -> Fitted:
     """Fit the recipe and then the estimator on these rows, recorded as a run "train.fit".
 
@@ -117,7 +126,9 @@ def fit_model(
     parameters, seed and environment is repeated in memory (an estimator is never read from disk) and shares its run.
     Raises what `matrix` raises, BadInput for unknown parameters, NotEnoughRows for a target of one class only.
     """
-    prepared = prepare(rows_frame, recipe, target=target, key=key, time=time, inputs=inputs, plan_digest=plan_digest)
+    prepared = prepare(
+        rows_frame, recipe, target=target, key=key, time=time, inputs=inputs, plan_digest=plan_digest, task=task
+    )
     return fit_prepared(ws, fit, prepared, params, seed=seed, code=code)
 
 
@@ -130,23 +141,18 @@ def prepare(
     time: str,
     inputs: tuple[DatasetVersion, ...],
     plan_digest: str,
+    task: Task = "binary",
 ) -> Prepared:
-    """Fit the recipe on the rows and make their matrix."""
+    """Fit the recipe on the rows and make their matrix; of a "multiclass" target y holds places among its classes."""
     from tidemill.core import recipe as recipes
 
     require_columns([target, key, time], frame.columns, where="the training rows")
     before = digest(canonical_json(recipes.to_json(recipe)))
     fitted = recipes.fit(recipe, frame)
-    made = matrix(frame, fitted, target=target, key=key, time=time)
-    classes = np.unique(made.y)
-    if len(classes) < 2:
-        raise NotEnoughRows(
-            f"target {target!r} is {classes[0]:g} in all {len(made)} training rows; a classifier needs both 0 and 1"
-        )
-    if not np.isin(classes, (0.0, 1.0)).all():
-        odd = classes[~np.isin(classes, (0.0, 1.0))][0]
-        raise BadInput(f"target {target!r} holds {odd:g}; allowed are 0 and 1 (or true and false)")
-    return Prepared(frame, fitted, made, target, key, time, inputs, plan_digest, before)
+    classes = classes_of(frame, target) if task == "multiclass" else ()
+    made = matrix(frame, fitted, target=target, key=key, time=time, classes=classes)
+    check(task, made.y, target)
+    return Prepared(frame, fitted, made, target, key, time, inputs, plan_digest, before, task, classes)
 
 
 def fit_prepared(
@@ -181,12 +187,16 @@ def fit_prepared(
         "train.fit",
         fit_name(fit),
         inputs=[(version.name, version) for version in prepared.inputs],
-        params={**params, "seed": seed, "target": prepared.target},
+        params={**params, "seed": seed, "target": prepared.target, **_named_task(prepared)},
         key=key,
         code=ws.store.put(text.encode()),
         parent=parent,
     ) as run:
-        model = call(fit, prepared.matrix, params, seed) if estimator is None else estimator
+        model = (
+            call(fit, prepared.matrix, params, seed, report=Report(run), checkpoints=Checkpoints(run, key))
+            if estimator is None
+            else estimator
+        )
         made = _emit(ws, run, prepared, fit_name(fit))
         run.result({"rows": len(prepared.matrix), "features": len(prepared.matrix.names), **(metrics or {})})
     return _fitted(model, prepared, run.run, fit=fit, params=params, made=made, metrics=metrics)
@@ -207,23 +217,50 @@ def fit_key(
         dict(params),
         seed,
         environment(ws),
+        # Keys of binary targets stay as they were before there were other tasks.
+        *([] if prepared.task == "binary" else [prepared.task]),
     )
 
 
-def call(fit: Fit, train: Matrix, params: Mapping[str, Any], seed: int) -> object:
-    """Call the user's function, repeatably: it gets `seed` where it has such a parameter."""
+def call(
+    fit: Fit,
+    train: Matrix,
+    params: Mapping[str, Any],
+    seed: int,
+    *,
+    report: Report | None = None,
+    checkpoints: Checkpoints | NoCheckpoints | None = None,
+) -> object:
+    """Call the user's function, repeatably: it gets `seed`, `report` and `checkpoints` where it has such parameters.
+
+    Without a run to report to, reports are dropped, and there are no checkpoints.
+    """
     given = dict(params)
-    if "seed" in parameters_of(fit):
-        given.setdefault("seed", seed)
+    extra = {"seed": seed, "report": report or Report(None), "checkpoints": checkpoints or NoCheckpoints()}
+    for name in parameters_of(fit).keys() & extra.keys():
+        given.setdefault(name, extra[name])
     with seeded(seed):
         return fit(train, **given)
 
 
 def predict(fitted: Fitted, frame: pl.DataFrame) -> Probabilities:
-    """P(positive) of each row, shape (n,). Raises UnknownColumn and WrongType where the frame does not fit."""
+    """What the model says of each row: P(positive), a value, or P of each class. Shape (n,), or (n, classes).
+
+    Raises UnknownColumn and WrongType where the frame does not fit.
+    """
     from tidemill.core.recipe import batch
 
-    return positive(fitted.estimator, batch(fitted.recipe, frame))
+    return answers(fitted.estimator, batch(fitted.recipe, frame), fitted.task, fitted.classes)
+
+
+def answers(
+    estimator: object,
+    X: np.ndarray[Any, np.dtype[np.float64]],
+    task: Task = "binary",
+    classes: tuple[str | int, ...] = (),
+) -> Probabilities:
+    """What an estimator says of each row of X, as `predict`. Raises BadInput for answers of another shape."""
+    return positive(estimator, X) if task == "binary" else predicted(estimator, X, task, classes)
 
 
 def positive(estimator: object, X: np.ndarray[Any, np.dtype[np.float64]]) -> Probabilities:
@@ -335,4 +372,10 @@ def _fitted(
         data_time=str(made["rows"].meta["data_time"]),
         metrics=dict(metrics or {}),
         tuning=run.parent,
+        task=prepared.task,
+        classes=prepared.classes,
     )
+
+
+def _named_task(prepared: Prepared) -> dict[str, Any]:
+    return {} if prepared.task == "binary" else {"task": prepared.task, "classes": list(prepared.classes)}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tidemill.core.errors import BadInput, EmptyInput, WrongType, require_columns
 from tidemill.core.types import Matrix
+from tidemill.train.targets import codes_of
 
 if TYPE_CHECKING:
     import polars as pl
@@ -15,10 +17,19 @@ if TYPE_CHECKING:
     from tidemill.core.recipe import Recipe
 
 
-def matrix(frame: pl.DataFrame, recipe: Recipe, *, target: str, key: str, time: str) -> Matrix:
+def matrix(
+    frame: pl.DataFrame,
+    recipe: Recipe,
+    *,
+    target: str,
+    key: str,
+    time: str,
+    classes: Sequence[str | int] = (),
+) -> Matrix:
     """The rows as numbers, by a fitted recipe. See Matrix for shapes.
 
-    target: a column of 0 and 1 (or booleans); key: the row id; time: the event time (a time without zone is UTC).
+    target: a column of numbers or booleans, or with `classes` of those: y then holds each row's place among them.
+    key: the row id; time: the event time (a time without zone is UTC).
     Raises UnknownColumn, EmptyInput, WrongType, and BadInput for a missing target or time (it names how many rows).
     """
     from tidemill.core.recipe import batch, feature_names
@@ -28,7 +39,7 @@ def matrix(frame: pl.DataFrame, recipe: Recipe, *, target: str, key: str, time: 
         raise EmptyInput("the rows are empty; nothing to make a matrix of. Check the time range of the split")
     return Matrix(
         np.ascontiguousarray(batch(recipe, frame), dtype=np.float64),
-        target_of(frame, target),
+        codes_of(frame, target, classes) if classes else target_of(frame, target),
         feature_names(recipe),
         keys_of(frame, key),
         times_of(frame, time),

@@ -66,6 +66,32 @@ class Choice:
 
 
 Range = Log | Floats | Ints | Choice
+RESERVED = ("seed", "report", "checkpoints")  # parameters that a fit gets because it has them
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A condition: the range is searched only where other parameters have one of some values."""
+
+    values: Mapping[str, tuple[Value, ...]]
+
+    def holds(self, params: Mapping[str, Any]) -> bool:
+        """Whether it is met by these parameters."""
+        return all(Choice(allowed).holds(params.get(name)) for name, allowed in self.values.items())
+
+
+def given(**values: Value | tuple[Value, ...]) -> Given:
+    """Search a range only where the parameters before it have these values; elsewhere its default stands.
+
+        def fit(train, kernel: Annotated[str, tm.choice("rbf", "linear")] = "rbf",
+                gamma: Annotated[float, tm.log(1e-3, 10), tm.given(kernel="rbf")] = 1.0): ...
+
+    >>> given(kernel=("rbf", "poly")).holds({"kernel": "poly"})
+    True
+    """
+    if not values:
+        raise BadInput("given() names no parameter; for example given(kernel='rbf')")
+    return Given({name: allowed if isinstance(allowed, tuple) else (allowed,) for name, allowed in values.items()})
 
 
 def log(low: float, high: float) -> Log:
@@ -134,6 +160,30 @@ def defaults_of(fit: Fit) -> dict[str, Value]:
     }
 
 
+def conditions_of(fit: Fit) -> dict[str, Given]:
+    """The conditions of the ranges that have one.
+
+    Raises BadInput for a condition on a parameter that has no range before it, or where there is no default.
+    """
+    ranges = list(ranges_of(fit))
+    found: dict[str, Given] = {}
+    for place, name in enumerate(ranges):
+        parameter = parameters_of(fit)[name]
+        for extra in get_args(_annotation(fit, parameter))[1:]:
+            if not isinstance(extra, Given):
+                continue
+            for other in extra.values:
+                if other not in ranges[:place]:
+                    raise BadInput(
+                        f"{fit_name(fit)}: {name!r} is given {other!r}, which has no range before it; "
+                        f"before it are {ranges[:place]}.{nearest(other, ranges[:place])}"
+                    )
+            if parameter.default is inspect.Parameter.empty:
+                raise BadInput(f"{fit_name(fit)}: {name!r} is searched under a condition, so it needs a default")
+            found[name] = extra
+    return found
+
+
 def parameters_of(fit: Fit) -> dict[str, inspect.Parameter]:
     """A fit function's parameters after the first (the training Matrix). Raises BadInput where there is no first."""
     if not callable(fit):
@@ -153,7 +203,7 @@ def check_params(fit: Fit, params: Mapping[str, Any]) -> None:
             raise BadInput(f"{fit_name(fit)}() has no parameter {name!r}; it has {list(known)}.{nearest(name, known)}")
     for name, parameter in known.items():
         needed = parameter.kind in (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-        if needed and parameter.default is inspect.Parameter.empty and name not in params and name != "seed":
+        if needed and parameter.default is inspect.Parameter.empty and name not in params and name not in RESERVED:
             raise BadInput(f"{fit_name(fit)}() needs a value for {name!r}; give params={{{name!r}: ...}} or a default")
 
 

@@ -33,30 +33,31 @@ from tidemill.train.studylog import TRIALS, StudyLog, owner_lease
 from tidemill.train.studyops import StudyState
 
 LOOK_S = 1.0  # between looks for trials whose process has died
-RUN = "run"  # user attribute: the id of the run that did the trial, where somebody else recorded it
 
 
 class GraphStorage(BaseStorage):
-    """See the module. requeue: whether the trials of a process that died are queued again.
+    """See the module. requeue: whether the trials of a process that died are queued again. runs: whether a trial that
+    ends is recorded as a run; not where whoever does the trials records them.
 
     Pickled, it opens the workspace anew by its URL and settings. Raises KeyError for unknown studies and trials, and
     Optuna's own errors where its BaseStorage says so.
     """
 
-    def __init__(self, ws: Workspace, *, requeue: bool = True) -> None:
+    def __init__(self, ws: Workspace, *, requeue: bool = True, runs: bool = True) -> None:
         self.log = StudyLog(ws)
-        self._requeue = requeue
+        self._requeue, self._runs = requeue, runs
         self._look = threading.Lock()
         self._looked_s = time.monotonic()
         self._free_since: dict[str, float] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         self.log.flush()
-        return {"url": self.log.ws.url, "settings": self.log.ws.settings, "requeue": self._requeue}
+        options = {"requeue": self._requeue, "runs": self._runs}
+        return {"url": self.log.ws.url, "settings": self.log.ws.settings, "options": options}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(  # type: ignore[misc]  # a new one, on connections of its own
-            open_workspace(state["url"], settings=state["settings"], create=False), requeue=state["requeue"]
+            open_workspace(state["url"], settings=state["settings"], create=False), **state["options"]
         )
 
     # ------------------------------------------------------------------------------------------------ studies
@@ -158,12 +159,12 @@ class GraphStorage(BaseStorage):
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
         """Start or end a trial; durable when it returns. False where another process was first to start it."""
-        mark, now = new_id(), datetime.now().isoformat()  # noqa: DTZ005  Optuna's times are local and have no zone
+        mark, now = new_id(), datetime.now().isoformat()
         with self.log.lock:
             study, number = self._owned(trial_id)
             given = None if values is None else [studyops.number(value) for value in values]
             if state.is_finished():
-                runs = _run_of(self.log.ws, study, number, state, values)
+                runs = [_run_of(self.log.ws, study, number, state, values)] if self._runs else []
                 self.log.now(study, ["end", number, state.name, given, now, mark], runs=runs)
                 if study.enders.get(number) != mark:
                     self.check_trial_is_updatable(trial_id, study.trials[number].state)
@@ -222,7 +223,7 @@ class GraphStorage(BaseStorage):
                 if locks.is_held(self.log.ws, owner_lease(owner)):
                     self._free_since.pop(owner, None)
                 elif now_s - self._free_since.setdefault(owner, now_s) >= grace_s:
-                    at = datetime.now().isoformat()  # noqa: DTZ005  as above
+                    at = datetime.now().isoformat()
                     self.log.now(study, ["requeue", trial.number, owner, at, new_id()])
                     stale.append(trial.number)
         return stale
@@ -252,27 +253,21 @@ def _running() -> FrozenTrial:
     return create_trial(state=TrialState.RUNNING)
 
 
-def _run_of(
-    ws: Workspace, study: StudyState, number: int, state: TrialState, values: Sequence[float] | None
-) -> tuple[Run, ...]:
-    """The run that this trial was, unless whoever did it recorded one."""
+def _run_of(ws: Workspace, study: StudyState, number: int, state: TrialState, values: Sequence[float] | None) -> Run:
+    """The run that this trial was."""
     trial = study.trials[number]
-    if RUN in trial.user_attrs:
-        return ()
     status: dict[TrialState, Status] = {TrialState.COMPLETE: "done", TrialState.PRUNED: "cancelled"}
     names = ["value"] if len(study.directions) == 1 else [f"value_{place}" for place in range(len(values or ()))]
     now = utc_now()
-    return (
-        Run(
-            new_id(),
-            "train.trial",
-            study.name,
-            status.get(state, "failed"),
-            now if trial.datetime_start is None else trial.datetime_start.astimezone(now.tzinfo),
-            now,
-            params=trial.params,
-            metrics=dict(zip(names, map(float, values or ()), strict=False)),
-            tags={"study": str(study.id), "trial": str(number), "state": state.name.lower()},
-            actor=ws.settings.who,
-        ),
+    return Run(
+        new_id(),
+        "train.trial",
+        study.name,
+        status.get(state, "failed"),
+        now if trial.datetime_start is None else trial.datetime_start.astimezone(now.tzinfo),
+        now,
+        params=trial.params,
+        metrics=dict(zip(names, map(float, values or ()), strict=False)),
+        tags={"study": str(study.id), "trial": str(number), "state": state.name.lower()},
+        actor=ws.settings.who,
     )
