@@ -131,7 +131,7 @@ def _execute(
     if held is None:
         raise Busy(f"execution {record.id} of {pipeline.name!r} is run by another process; wait for it or cancel it")
     with held:
-        record = replace(record, code=_code(ws, pipeline))
+        record = replace(record, code=_code(ws, pipeline), environment=environment(ws))
         events = [NewEvent(f"flow/{record.id}", "resumed", {}, actor=record.actor)] if resumed else []
         ws.graph.write(Batch([record], events=events))
         running = Running(ws, record, engine, progress, resumed=resumed)

@@ -157,7 +157,7 @@ def _status(ws: Workspace, run: Run, events: list[Event], asked: Iterable[Approv
     if any(each.answer is None for each in asked):
         return "parked"
     if any(event.kind in ("nodes", "resumed", "flow.started") for event in events):
-        return "queued" if events[-1].kind == "decided" else "lost"
+        return "queued" if events[-1].kind in ("decided", "flow.started") else "lost"
     return "queued" if "queue" in run.tags else "lost"
 
 
