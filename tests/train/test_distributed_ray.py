@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from parallel_steps import START, newton, rows, settled, slopes
 
@@ -73,8 +75,17 @@ def test_a_killed_node_costs_its_shares(engine: Engine, cluster: Any, alone: byt
     (second,) = cluster.worker_nodes
 
     def lose_a_node() -> None:
-        # of the six shares of the third round two run, one on each node
-        assert wait_until(lambda: len(list(tmp_path.glob("*-2"))) == 2)
+        raylet = psutil.Process(second.all_processes["raylet"][0].process.pid)
+
+        def busy() -> bool:
+            family = {str(each.pid) for each in raylet.children(recursive=True)}
+            return bool(family & {mark.read_text() for mark in tmp_path.glob("*-2")})
+
+        assert wait_until(busy)
+        # a machine that fails takes all of its processes with it, and Ray's own workers would end their call first
+        for each in [raylet, *raylet.children(recursive=True)]:
+            with suppress(psutil.NoSuchProcess):
+                each.kill()
         cluster.remove_node(second, allow_graceful=False)
 
     killer = threading.Thread(target=lose_a_node)
