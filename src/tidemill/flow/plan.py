@@ -258,8 +258,8 @@ class Tracer:
     def resolve(self, ref: Ref) -> Any:
         """Refused: there is no value."""
         raise NotExportable(
-            f"{_line()}: the program needs the value of {_said(node_of(ref))} to go on, which it has only when it runs; "
-            "branch with tm.when(flag, then, otherwise), go through it with step.map or pipeline.map, or put it in a step"
+            f"{_line()}: the program needs the value of {_said(node_of(ref))} to go on, which it has when it runs; "
+            "branch with tm.when(flag, then, otherwise), go through it with step.map or pipeline.map, or use a step"
         )
 
     def argument(self, given: Any) -> Argument:
