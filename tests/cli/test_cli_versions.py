@@ -165,3 +165,37 @@ def test_a_place_that_cannot_be_used_is_told(things: Shell, tmp_path: Path, verb
     things("dataset", "add-files", "photos", "photos")
     ran = things("dataset", *verb.split())
     assert (ran.code, ran.err.startswith("tidemill: cannot use none/")) == (1, True), ran.err
+
+
+def test_a_version_is_named_beside_the_dataset_wherever_one_is_taken(things: Shell, tmp_path: Path) -> None:
+    for text in ("k,x\n1,9\n", "k,x\n1,8\n"):
+        (tmp_path / "late.csv").write_text(text)
+        assert things("dataset", "update", "things", "late.csv").code == 0
+    assert things("dataset", "tag", "things@2", "good").code == 0
+    assert things("dataset", "branch", "things@good", "try").code == 0
+    for form in (["things@2"], ["things@good"], ["things@try"], ["dataset/things@2"], ["things", "--version", "2"],
+                 ["things@2", "--version", "2"], ["things", "--version", "things@2"]):  # fmt: skip
+        assert things("dataset", "show", *form, "--json").json["version"] == 2, form
+        for verb in ("rows", "profile", "card", "croissant", "find-pii"):
+            assert things("dataset", verb, *form).code == 0, (verb, form)
+    assert things("dataset", "export", "things@2", "out.csv").code == 0
+    assert "1,9" in (tmp_path / "out.csv").read_text()
+    same = [["things", "1", "2"], ["things@1", "2"], ["things@1", "things@2"], ["things", "1", "things@2"]]
+    assert len({things("dataset", "diff", *form, "--json").out for form in same}) == 1
+    assert [each["version"] for each in things("dataset", "log", "things@2", "--json").json] == [2, 1]
+    (tmp_path / "late.csv").write_text("k,x\n1,7\n")
+    assert things("dataset", "update", "things@try", "late.csv", "--json").json["branch"] == "try"
+    merged = things("dataset", "merge", "things@try", "--theirs", "1", "--json")
+    assert (merged.code, merged.json["branch"]) == (0, "main")
+    assert things("dataset", "revert", "things@1", "--json").json["message"] == "back to version 1"
+    assert things("dataset", "tagged", "things@2").code == 0
+    assert things("trace", "things@2", "--json").json == things("trace", "dataset/things@good", "--json").json
+
+
+def test_two_versions_of_one_verb_are_refused(things: Shell) -> None:
+    told = things("dataset", "rows", "things@1", "--version", "2")
+    assert (told.code, told.err) == (
+        2, "tidemill: 'things@1' names version '1', and '2' is asked for; name one of them\n")  # fmt: skip
+    assert "is a version of dataset 'other', not of 'things'" in things("dataset", "diff", "things", "other@1").err
+    for verb in ("diff", "revert", "merge"):
+        assert things("dataset", verb, "things").code == 2, verb

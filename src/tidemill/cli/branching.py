@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from tidemill.cli.show import as_json, counted, project, show, table
-from tidemill.cli.versions import COLUMNS, row, show_change, show_version
+from tidemill.cli.versions import COLUMNS, row, show_change, show_version, version_of
+from tidemill.data.versioning.versions import split
 
 AT_MOST = 100  # conflicts that a person is shown
 
@@ -17,8 +18,9 @@ AT_MOST = 100  # conflicts that a person is shown
 @as_json
 @click.pass_context
 def tag(ctx: click.Context, name: str, label: str, ref: str | None, json_: bool) -> None:
-    """Name a version (REF, default the newest) LABEL; a tag that is there moves."""
-    version = project(ctx).data.tag(name, ref, label)
+    """Name a version (REF or NAME@REF, default the newest) LABEL; a tag that is there moves."""
+    name, meant = split(name, ref)
+    version = project(ctx).data.tag(name, meant, label)
     show_version(version, json_=json_, then=f"tidemill dataset show {name} --version {label}", more={"tag": label})
 
 
@@ -54,8 +56,9 @@ def tags(ctx: click.Context, name: str, json_: bool) -> None:
 @as_json
 @click.pass_context
 def branch(ctx: click.Context, name: str, label: str, ref: str | None, json_: bool) -> None:
-    """Begin branch LABEL; stores nothing."""
-    version = project(ctx).data.branch(name, label, at=ref)
+    """Begin branch LABEL, also at NAME@REF; stores nothing."""
+    name, start = split(name, ref)
+    version = project(ctx).data.branch(name, label, at=start)
     then = f"tidemill dataset update {name} FILE --branch {label}"
     show_version(version, json_=json_, then=then, more={"branch": label})
 
@@ -73,7 +76,7 @@ def branches(ctx: click.Context, name: str, json_: bool) -> None:
 
 @click.command()
 @click.argument("name")
-@click.argument("source")
+@click.argument("source", required=False)
 @click.option("--into", default="main", show_default=True, help="The branch that gets the changes.")
 @click.option("--ours", multiple=True, metavar="KEY", help="For this row take the values of --into.")
 @click.option("--theirs", multiple=True, metavar="KEY", help="For this row take the values of SOURCE.")
@@ -83,17 +86,18 @@ def branches(ctx: click.Context, name: str, json_: bool) -> None:
 def merge(
     ctx: click.Context,
     name: str,
-    source: str,
+    source: str | None,
     into: str,
     ours: tuple[str, ...],
     theirs: tuple[str, ...],
     message: str,
     json_: bool,
 ) -> None:
-    """Bring what SOURCE (a branch, or any version) changed into a branch, row by row.
+    """Bring what SOURCE (a branch, or any version; also as NAME@SOURCE) changed into a branch, row by row.
 
     Where both changed one value nothing is written and each conflict is shown; exit code 1.
     """
+    name, source = version_of(name, source, verb="merge")
     mill = project(ctx)
     from tidemill.data.catalogue import shown
     from tidemill.data.versioning.branches import MergeConflict

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import click
 
-from tidemill.cli.show import as_json, of_version, progress, project, show, text
+from tidemill.cli.show import as_json, of_version, on_branch, progress, project, show, text
 from tidemill.cli.versions import show_version
 from tidemill.core.types import DatasetVersion
 
@@ -23,7 +23,7 @@ from tidemill.core.types import DatasetVersion
 @click.option("--query", help="The SELECT whose rows are imported, where URL is a database's.")
 @click.option("--incremental", metavar="COLUMN", help="Import rows from this column's largest imported value on.")
 @click.option("--column", "columns", multiple=True, help="Only these columns; repeat it.")
-@click.option("--branch", default="main", show_default=True)
+@on_branch
 @click.option("--message", default="")
 @as_json
 @click.pass_context

@@ -34,8 +34,12 @@ def list_(ctx: click.Context, json_: bool) -> None:
 @as_json
 @click.pass_context
 def show_(ctx: click.Context, name: str, version: str | None, json_: bool) -> None:
-    """The model's card. VERSION: a number or an alias such as champion; the newest by default."""
+    """The model's card. VERSION: a number or an alias such as champion, also as NAME@VERSION; the newest by default."""
     opened = project(ctx)
+    name, at, said = name.removeprefix("model/").partition("@")
+    if at and version not in (None, said):
+        raise click.UsageError(f"{name}@{said} names a version, and {version} is asked for; name one of them")
+    version = said if at else version
     found = opened.model(name, int(version) if version and version.isdigit() else version)
     card = opened.models.card(found)
     value = {"id": found.id, "name": name, "version": found.version, "meta": dict(found.artifact.meta), "card": card}

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tidemill.cli.importing import show_import
-from tidemill.cli.show import as_json, json_rows, of_version, progress, project, show, table
+from tidemill.cli.show import as_json, json_rows, of_version, on_branch, progress, project, show, table
 from tidemill.cli.versions import key_first, show_change
 
 if TYPE_CHECKING:
     import polars as pl
 
-on_branch = click.option("--branch", default="main", show_default=True)
 with_message = click.option("--message", default="")
 
 

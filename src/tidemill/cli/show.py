@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -29,7 +30,6 @@ SHOWN_S = 0.2  # seconds between two states of a progress line on a terminal
 TOLD_S = 5.0  # seconds between two progress lines in a file
 
 as_json = click.option("--json", "json_", is_flag=True, help="Print one JSON value instead of a table.")
-of_version = click.option("--version", "ref", metavar="REF", help="Number, tag, branch or digest; default: the newest.")
 
 
 class Moment(click.ParamType[datetime]):
@@ -58,6 +58,33 @@ class Period(click.ParamType[timedelta]):
             return value if isinstance(value, timedelta) else timedelta(seconds=seconds(value))
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+
+def of_version(verb: Callable[..., None]) -> Callable[..., None]:
+    """A verb of NAME that is asked for a version of it: as NAME@REF, or by --version REF."""
+
+    @wraps(verb)
+    def called(*, name: str, ref: str | None, **rest: Any) -> None:  # Any: what click gives
+        from tidemill.data.versioning.versions import split
+
+        alone, meant = split(name, ref)
+        verb(name=alone, ref=meant, **rest)
+
+    text = "Number, tag, branch or digest, also as NAME@REF; default: the newest."
+    return click.option("--version", "ref", metavar="REF", help=text)(called)
+
+
+def on_branch(verb: Callable[..., None]) -> Callable[..., None]:
+    """A verb that writes to a branch of NAME: NAME@BRANCH, or --branch BRANCH."""
+
+    @wraps(verb)
+    def called(*, name: str, branch: str | None, **rest: Any) -> None:  # Any: what click gives
+        from tidemill.data.versioning.versions import split
+
+        alone, meant = split(name, branch)
+        verb(name=alone, branch=meant or "main", **rest)
+
+    return click.option("--branch", help="Also as NAME@BRANCH; default: main.")(called)
 
 
 def settings(ctx: click.Context) -> Settings:

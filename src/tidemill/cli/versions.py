@@ -9,6 +9,7 @@ import click
 
 from tidemill.cli.show import as_json, counted, facts, of_version, project, show, table, text
 from tidemill.core.types import Artifact, DatasetVersion
+from tidemill.data.versioning.versions import split
 
 if TYPE_CHECKING:
     from tidemill.project import Project
@@ -70,19 +71,20 @@ def show_(ctx: click.Context, name: str, ref: str | None, json_: bool) -> None:
 @as_json
 @click.pass_context
 def log(ctx: click.Context, name: str, branch: str | None, json_: bool) -> None:
-    """All versions, newest first."""
+    """All versions, newest first; of NAME@REF those that it comes from."""
+    name, start = split(name, branch)
     data = project(ctx).data
     tags: dict[int, list[str]] = {}
     for label, version in data.tags(name).items():
         tags.setdefault(version, []).append(label)
-    rows = [row(version) | {"tags": tags.get(version.version, [])} for version in data.log(name, branch=branch)]
+    rows = [row(version) | {"tags": tags.get(version.version, [])} for version in data.log(name, branch=start)]
     columns = {**COLUMNS, "tags": "tags"} if tags else COLUMNS
     show(rows, json_=json_, people=lambda: table(rows, columns), then=f"tidemill dataset diff {name} OLD NEW")
 
 
 @click.command()
 @click.argument("name")
-@click.argument("old")
+@click.argument("old", required=False)
 @click.argument("new", required=False)
 @click.option(
     "--at-most", type=click.IntRange(0), default=100, show_default=True, help="Rows of each kind with values."
@@ -91,24 +93,46 @@ def log(ctx: click.Context, name: str, branch: str | None, json_: bool) -> None:
 @as_json
 @click.pass_context
 def diff(
-    ctx: click.Context, name: str, old: str, new: str | None, at_most: int, purpose: str | None, json_: bool
+    ctx: click.Context,
+    name: str,
+    old: str | None,
+    new: str | None,
+    at_most: int,
+    purpose: str | None,
+    json_: bool,
 ) -> None:
-    """What NEW (default: the newest) has else than OLD; each a number, tag, branch or digest."""
-    found = project(ctx).data.diff(name, old, new, at_most=at_most, purpose=purpose)
+    """What NEW (default: the newest) has else than OLD; each a number, tag, branch or digest.
+
+    Also as NAME@OLD NAME@NEW.
+    """
+    name, first = split(name)
+    given = [split(name, each)[1] for each in (first, old, new) if each is not None]
+    if not 1 <= len(given) <= 2:
+        raise click.UsageError(f"name one version or two: tidemill dataset diff {name} OLD [NEW]")
+    found = project(ctx).data.diff(name, *given, at_most=at_most, purpose=purpose)
     show(found, json_=json_, people=lambda: _differences(found), then=f"tidemill impact {name} --row KEY")
 
 
 @click.command()
 @click.argument("name")
-@click.argument("ref")
+@click.argument("ref", required=False)
 @click.option("--branch", default="main", show_default=True)
 @click.option("--message", default="")
 @as_json
 @click.pass_context
-def revert(ctx: click.Context, name: str, ref: str, branch: str, message: str, json_: bool) -> None:
-    """A new version with what an older one (REF) held; nothing is lost and nothing stored."""
+def revert(ctx: click.Context, name: str, ref: str | None, branch: str, message: str, json_: bool) -> None:
+    """A new version with what an older one (REF, or NAME@REF) held; nothing is lost and nothing stored."""
+    name, ref = version_of(name, ref, verb="revert")
     mill = project(ctx)
     show_change(mill, mill.data.revert(name, ref, branch=branch, message=message), json_=json_)
+
+
+def version_of(name: str, ref: str | None, *, verb: str) -> tuple[str, str]:
+    """Name and reference of NAME REF or NAME@REF, one of which must name the version."""
+    alone, meant = split(name, ref)
+    if meant is None:
+        raise click.UsageError(f"name a version: tidemill dataset {verb} {alone} REF")
+    return alone, str(meant)
 
 
 def show_change(mill: Project, version: DatasetVersion, *, json_: bool) -> None:

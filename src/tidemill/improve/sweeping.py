@@ -56,9 +56,9 @@ def sweep(ws: Workspace, *, older_than_s: float = 86_400.0, dry_run: bool = Fals
     if older_than_s < 0:
         raise BadInput(f"older_than_s is {older_than_s:g}; give an age in seconds, longer than your longest run")
     if dry_run:
-        blobs = stores.orphans(ws.store, keep=kept(ws), older_than_s=older_than_s)
+        unused = stores.orphans(ws.store, keep=kept(ws), older_than_s=older_than_s)
         found = {f"{table}/{entry.name}": entry.size_bytes for table, entry in _orphan_files(ws, older_than_s)}
-        return Swept(tuple(blobs), found, tuple(lost(ws)), dry_run=True)
+        return Swept(tuple(unused), found, tuple(lost(ws)), dry_run=True)
     with recorded(ws, "store.sweep", "workspace", params={"older_than_s": older_than_s}) as run:
         blobs = stores.sweep(ws.store, keep=kept(ws), older_than_s=older_than_s)
         files: dict[str, int] = {}

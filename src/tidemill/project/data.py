@@ -34,10 +34,10 @@ class Data:
         return datasets.names(self.ws)
 
     def get(self, name: str, ref: Ref = None) -> DatasetVersion:
-        """The version that is meant; the newest known at this view's time by default."""
+        """The version that is meant, also as one text, "trips@2"; the newest known at this view's time by default."""
         from tidemill.data import datasets
 
-        return datasets.get(self.ws, name) if ref is None else datasets.resolve(self.ws, name, ref)
+        return datasets.resolve(self.ws, name, ref)
 
     def schema(self, name: str, ref: Ref = None) -> dict[str, str]:
         """Column to type, in the order of the rows."""
@@ -46,7 +46,7 @@ class Data:
         rows = datasets.scan(self.ws, self.get(name, ref), verify=False)
         return {column: str(kind) for column, kind in rows.collect_schema().items()}
 
-    def log(self, name: str, *, branch: str | None = None) -> list[DatasetVersion]:
+    def log(self, name: str, *, branch: Ref = None) -> list[DatasetVersion]:
         """All versions, newest first; with a branch, those that its head comes from."""
         from tidemill.data import datasets
 

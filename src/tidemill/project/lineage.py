@@ -63,7 +63,10 @@ class Lineage:
         return lineage.lines(tree)
 
     def trace(self, what: str) -> Trail:
-        """All that an artifact, run or prediction came from, down to imports. what: an id."""
+        """All that an artifact, run or prediction came from, down to imports.
+
+        what: an id, a dataset's version such as "trips@2", or what a list shows, "model/churn@3".
+        """
         return self.ws.graph.trail(self._node(what), "down")
 
     def impact(self, what: str) -> Trail:
@@ -73,11 +76,27 @@ class Lineage:
     def _node(self, what: str) -> str:
         from tidemill.watch import log
 
+        if "@" in what:
+            return self._named(what).id
         try:
             return self.ws.graph.get(what).id
         except NotFound:
             prediction = log.find(self.ws, what)
             return Deployment(self.artifact("deployment", prediction.deployment, prediction.revision)).id
+
+    def _named(self, what: str) -> Artifact:
+        """The artifact of "name@version" (a dataset's) or "kind/name@version"."""
+        from tidemill.data import datasets
+        from tidemill.serve import registry
+
+        kind, slash, rest = what.partition("/")
+        kind, rest = (kind, rest) if slash else ("dataset", what)
+        name, _, version = rest.rpartition("@")
+        if kind == "dataset":
+            return datasets.resolve(self.ws, rest).artifact
+        if kind == "model":
+            return registry.get(self.ws, name, version).artifact
+        return self.artifact(kind, name, int(version) if version.isdigit() else None)
 
     def events(self, subject: str | None = None) -> list[Event]:
         """The audit log, of one subject or of all."""

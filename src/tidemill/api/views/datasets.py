@@ -47,6 +47,7 @@ def dataset(project: Project, name: str, *, version: str | None = None) -> Shown
 
     ws = project.ws
     found = stored.resolve(ws, name, version)
+    name = found.name
     labels: dict[int, list[str]] = {}
     for tag, number in stored.tags(ws, name).items():
         labels.setdefault(number, []).append(tag)
@@ -114,6 +115,7 @@ def diff(project: Project, name: str, *, old: str | None = None, new: str | None
 
     ws = project.ws
     later = stored.resolve(ws, name, new)
+    name = later.name
     versions = [_line(each) for each in stored.log(ws, name)]
     parent = later.artifact.meta.get("parent")
     before = next((each["version"] for each in versions if each["id"] == parent), later.version)

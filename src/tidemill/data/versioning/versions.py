@@ -45,11 +45,34 @@ def get(ws: Workspace, name: str, version: int | None = None) -> DatasetVersion:
     raise NotFound(f"no dataset {name!r}; there are {', '.join(known) or 'none'}.{nearest(name, known)}")
 
 
+def split(name: str, ref: Ref = None) -> tuple[str, Ref]:
+    """Name and reference, wherever the reference was written: "trips@2", "dataset/trips@2", or "trips" and "trips@2".
+
+    Raises BadInput where the two say different versions, or different datasets.
+
+    >>> split("trips@champion"), split("trips", "trips@2"), split("trips", 2)
+    (('trips', 'champion'), ('trips', '2'), ('trips', 2))
+    """
+    alone, at, said = name.partition("@")
+    if at:
+        alone = alone.removeprefix(f"{KIND}/")
+        if ref is not None and str(ref) not in (said, f"{alone}@{said}"):
+            raise BadInput(f"{name!r} names version {said!r}, and {ref!r} is asked for; name one of them")
+        ref = said or None
+    if isinstance(ref, str) and "@" in ref:
+        other, _, ref = ref.partition("@")
+        if other.removeprefix(f"{KIND}/") != alone:
+            raise BadInput(f"'{other}@{ref}' is a version of dataset {other!r}, not of {alone!r}; name one of them")
+    return alone, ref
+
+
 def resolve(ws: Workspace, name: str, ref: Ref = None) -> DatasetVersion:
     """The version that a person means: a number, a tag, a branch, 6 or more digits of the digest; None is main's head.
 
-    Raises NotFound with the nearest tag or branch, BadInput for a digest that begins more than one version.
+    Name and reference may stand together, "trips@2". Raises NotFound with the nearest tag or branch, BadInput for a
+    digest that begins more than one version.
     """
+    name, ref = split(name, ref)
     if isinstance(ref, DatasetVersion):
         return ref
     if ref is None or isinstance(ref, int):
@@ -81,8 +104,8 @@ def names(ws: Workspace) -> list[str]:
     return sorted({each.name for each in ws.graph.find(Query("artifact", kind=KIND, limit=1_000_000))})
 
 
-def log(ws: Workspace, name: str, *, branch: str | None = None) -> list[DatasetVersion]:
-    """All versions, newest first, whatever the clock. branch: only those that its head comes from."""
+def log(ws: Workspace, name: str, *, branch: Ref = None) -> list[DatasetVersion]:
+    """All versions, newest first, whatever the clock. branch: only those that its head, or that version, comes from."""
     get(ws, name)
     every = all_versions(ws, name)
     if branch is None:
@@ -96,6 +119,7 @@ def tag(ws: Workspace, name: str, version: Ref, label: str) -> DatasetVersion:
     Raises BadInput for a label that is a branch's, or is no label.
     """
     found = resolve(ws, name, version)
+    name = found.name
     require_label(label, what="tag")
     if label == MAIN or label in branch_starts(ws, name):
         raise BadInput(f"{label!r} is a branch of dataset {name!r}; choose another tag")
