@@ -1,9 +1,9 @@
 """The search of a tuning: asks Optuna for parameters, has the trials done by an engine, tells what they came to.
 
-The study is in the graph (train.storage), under a name that says what is searched: code, data, ranges, seed, all but how
-many trials and where. So a search that was killed goes on: trials that ended count, and those that were going on are
-done again, with the parameters that they had and from their last checkpoint. One after the other, the end is the same
-as without the kill, since what the sampler draws depends on the seed, the trial's number and the trials before alone.
+The study is in the graph (train.storage), under a name that says what is searched: code, data, ranges, seed, all but
+how many trials and where. So a search that was killed goes on: trials that ended count, and those that were going on
+are done again, with the parameters that they had and from their last checkpoint. One after the other, the end is as it
+is without the kill: what the sampler draws depends on the seed, the trial's number and the trials before it alone.
 """
 
 from __future__ import annotations
