@@ -33,6 +33,7 @@ class Statements(NamedTuple):
     head: str
     put_head: str
     among_keys: str
+    done_by_key: str
 
 
 def write(link: sa.Connection, batch: Batch) -> tuple[Artifact, ...]:
@@ -57,6 +58,12 @@ def write(link: sa.Connection, batch: Batch) -> tuple[Artifact, ...]:
 def among_keys(link: sa.Connection, keys: Sequence[str]) -> sa.TextClause:
     """The condition that a run's cache key is one of these, however many they are."""
     return sa.text(_statements(link.dialect.name).among_keys).bindparams(tidemill_keys=_json(keys))
+
+
+def done_by_key(link: sa.Connection, keys: Sequence[str], limit: int) -> Sequence[str]:
+    """The bodies of the newest finished runs with one of these cache keys; one statement."""
+    found = link.exec_driver_sql(_statements(link.dialect.name).done_by_key, (_json(keys), limit))
+    return [body for (body,) in found]
 
 
 def _known(link: sa.Connection, say: Statements, asked: batching.Asked) -> batching.Known:
@@ -128,6 +135,7 @@ def _statements(dialect: str) -> Statements:
         head="SELECT seq, hash FROM head",
         put_head="UPDATE head SET seq = ?, hash = ?",
         among_keys=f"runs.key {among.replace('?', ':tidemill_keys')}",
+        done_by_key=f"SELECT body FROM runs WHERE key {among} AND coalesce(status, '') = 'done' ORDER BY id DESC LIMIT ?",  # noqa: S608  as above
     )
     return made if dialect == "sqlite" else Statements(*(text.replace("?", "%s") for text in made))
 
