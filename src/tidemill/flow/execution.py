@@ -25,7 +25,7 @@ from tidemill.flow.approvals import Parked
 from tidemill.flow.building import Building
 from tidemill.flow.nodes import shown
 from tidemill.flow.pipelines import Pipeline
-from tidemill.flow.refs import building, value
+from tidemill.flow.refs import Ref, building, node_of, path_of, value
 from tidemill.flow.running import Progress, Running
 
 KIND = "flow.pipeline"
@@ -146,9 +146,11 @@ def _built(ws: Workspace, pipeline: Pipeline[..., Any], running: Running, given:
     record = running.record
     error: BaseException | None = None
     made: Any = None
+    returned: Any = None
     inside = building.set(Building(running))
     try:
-        made = value(pipeline.function(**given))
+        returned = pipeline.function(**given)
+        made = value(returned)
     except Parked as parked:
         running.wait_all()
         if running.cancel_asked:
@@ -177,22 +179,26 @@ def _built(ws: Workspace, pipeline: Pipeline[..., Any], running: Running, given:
         metrics=running.counts(),
         cpu_s=round(cpu_seconds() - began_s, 4),
     )
-    ws.graph.write(_last(ws, ended, pipeline.name, made if error is None else None))
+    ws.graph.write(_last(ws, ended, running, returned, made if error is None else None))
     return FlowRun(record.id, status, made, error)
 
 
-def _last(ws: Workspace, ended: Run, name: str, made: Any) -> Batch:
-    """The end of the execution, with its result as an artifact where it has one."""
+def _last(ws: Workspace, ended: Run, running: Running, returned: Any, made: Any) -> Batch:
+    """The end of the execution: what the build function read of its nodes, and its result as an artifact."""
+    read = running.artifacts_read()
+    edges = [Edge(ended.id, artifact, "in", node) for node, artifact in read.items()]
+    if isinstance(returned, Ref) and not path_of(returned) and node_of(returned).id in read:
+        return Batch([ended], edges=[Edge(ended.id, read[node_of(returned).id], "out", "result")])
     packed = None if made is None else values.pack(made)
     if packed is None:
-        return Batch([ended])
+        return Batch([ended], edges=edges)
     output = values.stored(packed, ws.store)
-    ended = replace(ended, tags={**ended.tags, "result": output.digest})
     if output.format == values.RECORD:
-        return Batch([ended], edges=[Edge(ended.id, str(output.artifact), "out", "result")])
+        return Batch([ended], edges=[*edges, Edge(ended.id, str(output.artifact), "out", "result")])
     meta = values.artifact_meta(output)
-    given = Artifact(new_id(), values.KIND, name, 0, output.blob or output.digest, utc_now(), ended.id, meta)
-    return Batch([ended], [("result", given)])
+    name = output.blob or output.digest
+    given = Artifact(new_id(), values.KIND, ended.name, 0, name, utc_now(), ended.id, meta)
+    return Batch([ended], [("result", given)], edges)
 
 
 def _code(ws: Workspace, pipeline: Pipeline[..., Any]) -> str | None:

@@ -17,8 +17,7 @@ from tidemill.core.workspace import Workspace
 from tidemill.flow import values
 from tidemill.flow.nodes import Node
 
-GATHER_S = 0.02
-RUNNING_S = 0.25  # a node that runs longer than that is shown while it does
+GATHER_S = 0.05
 
 
 @dataclass(slots=True)
@@ -149,7 +148,7 @@ class Journal:
                 node.artifact = given.id
                 artifacts.append(("result", given))
                 made.append(node)
-        self._find_artifacts([each for _, node, _ in work.runs for each in node.deps if each.artifact is None])
+        self.find_artifacts([each for _, node, _ in work.runs for each in node.deps if each.artifact is None])
         for run, node, _ in work.runs:
             edges += [Edge(run.id, each.artifact, "in", each.id) for each in node.deps if each.artifact is not None]
         runs = [_with_output(run, node) for run, node, _ in work.runs]
@@ -161,12 +160,12 @@ class Journal:
         for node, artifact in zip(made, found, strict=True):
             node.artifact = artifact.id
 
-    def _find_artifacts(self, nodes: list[Node]) -> None:
+    def find_artifacts(self, nodes: list[Node]) -> None:
         """The artifacts of outputs that came from the cache: asked for only where a step that runs got them."""
-        unknown = {each.source: each for each in nodes if each.source is not None and each.output is not None}
         for node in nodes:
-            if node.output is not None and node.output.artifact is not None:
+            if node.artifact is None and node.output is not None:
                 node.artifact = node.output.artifact
+        unknown = {each.source for each in nodes if each.artifact is None and each.source and each.output}
         if not unknown:
             return
         place = {

@@ -51,6 +51,8 @@ class Running:
         self._engine = engine
         self._inline = isinstance(engine, HereEngine)
         self._progress = progress
+        self._builder = threading.get_ident()
+        self._read: dict[Node, None] = {}
         self._place = tasks.place_of(ws)
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
@@ -101,6 +103,8 @@ class Running:
                 for each in (node, cause):
                     each.seen = True
             raise cause.error or Cancelled(f"{cause.id} was cancelled")
+        if threading.get_ident() == self._builder:
+            self._read[node] = None
         if node.live:
             return values.part(node.live[0], path)
         assert node.output is not None
@@ -123,6 +127,11 @@ class Running:
                 if node.state == "cancelled":
                     return Cancelled(f"execution {self.record.id} was cancelled")
         return None
+
+    def artifacts_read(self) -> dict[str, str]:
+        """The artifacts of the nodes whose values the build function read, by node; after a flush."""
+        self.journal.find_artifacts(list(self._read))
+        return {node.id: node.artifact for node in self._read if node.artifact is not None}
 
     def counts(self) -> dict[str, float]:
         """How many nodes ended how."""
