@@ -27,6 +27,7 @@ from tidemill.flow import cron as crons
 from tidemill.flow.durations import seconds
 
 CatchUp = Literal["latest", "all", "none"]
+SlotAs = Literal["time", "date"]
 _NAME = re.compile(r"[\w.-]{1,200}")
 
 
@@ -208,6 +209,7 @@ class Scheduled:
     as_: str = ""
     at_once: int = 1
     slot_param: str | None = None
+    slot_as: SlotAs = "time"
     folder: str = ""
     engine: str = ""
     paused: bool = False
@@ -227,23 +229,26 @@ def deploy(
     as_: str | None = None,
     at_once: int = 1,
     slot_param: str | None = None,
+    slot_as: SlotAs = "time",
     folder: Path | None = None,
     engine: str = "",
 ) -> Scheduled:
     """Let a pipeline run by its schedule from now on; deployed again under the same name, the new schedule replaces it.
 
-    pipeline: its name. entry: where it is, "module:name" or "path/file.py:name"; load it first (flow.entries), so that
-    a mistake shows now. folder: from where the entry is loaded (default: here). as_: under whose name it runs (default:
+    pipeline: its name. entry: where it is, "module:name" or "path/file.py:name", as `deploying.deploy` finds and checks
+    it. folder: from where the entry is loaded (default: here). as_: under whose name it runs (default:
     who deploys it; whether they may is for the caller to check). at_once: of this schedule so many executions at a
-    time, later ones wait. slot_param: the pipeline's parameter that is given what it runs for: the slot's time (ISO),
-    the dataset version's id, the alert's body, or the body of the webhook's call. engine: its steps' (default: "pool").
-    Raises BadInput for what cannot be kept.
+    time, later ones wait. slot_param: the pipeline's parameter that is given what it runs for: the slot's time (ISO,
+    UTC; with slot_as "date" its date in the schedule's zone), the dataset version's id, the alert's body, or the body
+    of the webhook's call. engine: its steps' (default: "pool"). Raises BadInput for what cannot be kept.
     """
     named = name or pipeline
     for what, text in (("schedule's", named), ("queue's", queue)):
         check_name(text, what)
     if at_once < 1:
         raise BadInput(f"at_once is {at_once}; at least one execution must be allowed (pause stops a schedule)")
+    if slot_as not in get_args(SlotAs):
+        raise BadInput(f"slot_as is {slot_as!r}; allowed: {', '.join(get_args(SlotAs))}")
     if slot_param is not None and slot_param in (params or {}):
         raise BadInput(f"parameter {slot_param!r} is given a value and the slot; leave it out of params")
     _check(schedule)
@@ -263,6 +268,7 @@ def deploy(
         "as": as_ or ws.settings.who,
         "at_once": at_once,
         "slot_param": slot_param,
+        "slot_as": slot_as,
         "folder": str((folder or Path.cwd()).resolve()),
         "engine": engine,
         "since": iso(ws.now),
@@ -352,8 +358,9 @@ def _scheduled(name: str, event: Event) -> Scheduled:
         body["as"],
         body["at_once"],
         body["slot_param"],
+        body.get("slot_as", "time"),
         body["folder"],
-        body["engine"],
+        body.get("engine", ""),
         seq=event.seq,
     )
 

@@ -289,7 +289,7 @@ def _planned(one: Scheduled, slot: Slot) -> dict[str, Any]:
     """All that an execution needs, as part of the claim."""
     params = dict(one.params)
     if one.slot_param is not None:
-        params[one.slot_param] = slot.value
+        params[one.slot_param] = _value(one, slot)
     tags = {
         "trigger": "schedule" if isinstance(one.schedule, Cron | Every) else kind_of(one.schedule),
         "queue": one.queue,
@@ -310,6 +310,13 @@ def _planned(one: Scheduled, slot: Slot) -> dict[str, Any]:
         "as": one.as_,
         "cause": slot.cause,
     }
+
+
+def _value(one: Scheduled, slot: Slot) -> Any:  # Any: a JSON value
+    if one.slot_as == "date" and isinstance(one.schedule, Cron | Every):
+        zone = one.schedule.zone if isinstance(one.schedule, Cron) else "UTC"
+        return slot.at.astimezone(cron.zone_of(zone)).date().isoformat()
+    return slot.value
 
 
 def _recorded(ws: Workspace, claimed: Event) -> Run:
