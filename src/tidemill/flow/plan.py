@@ -98,11 +98,21 @@ class Keyed:
 
 @dataclass(frozen=True, slots=True)
 class Either:
-    """What the branch gave that was taken: `then` where flag was true."""
+    """What the branch gave that was taken: `then` where flag was true. branch: which call of `when` it is."""
 
+    branch: str
     flag: Argument
     then: Argument
     otherwise: Argument
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """One side of a call of `when`, which is named by its place in the program: "when?", "when?#2"."""
+
+    id: str
+    flag: Argument
+    taken: bool  # the value of the flag for which this side is taken
 
 
 Argument = Literal | FromNode | FromParam | FromItem | FromLoop | SecretName | Listed | Keyed | Either
@@ -115,8 +125,8 @@ Argument = Literal | FromNode | FromParam | FromItem | FromLoop | SecretName | L
 class PlanNode:
     """A call of a step. each: the parameters over whose lists it is mapped, side by side (none: a single call).
 
-    step: as an entry, "file.py:name". loop: the loop in which it stands. when: the flags that must hold, with the value
-    that they must have. line: "file:line" of the call. width: the length of the tuple that it returns, where known.
+    step: as an entry, "file.py:name". loop: the loop in which it stands. when: the branches in which it stands, within that
+    loop. line: "file:line" of the call. width: the length of the tuple that it returns, where known.
     """
 
     id: str
@@ -126,7 +136,7 @@ class PlanNode:
     options: Options
     each: tuple[str, ...] = ()
     loop: str | None = None
-    when: tuple[tuple[Argument, bool], ...] = ()
+    when: tuple[Branch, ...] = ()
     width: int | None = None
     line: str = ""
     function: Step[..., Any] | None = field(default=None, compare=False, repr=False)
@@ -139,7 +149,7 @@ class PlanLoop:
     id: str
     over: tuple[Argument, ...]
     loop: str | None = None
-    when: tuple[tuple[Argument, bool], ...] = ()
+    when: tuple[Branch, ...] = ()
     line: str = ""
 
 
@@ -188,7 +198,7 @@ class Tracer:
         self._counts: Counter[str] = Counter()
         self._inside = ""
         self._loop: str | None = None
-        self._when: tuple[tuple[Argument, bool], ...] = ()
+        self._when: tuple[Branch, ...] = ()
 
     def call(self, step: Step[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Ref:
         """A node."""
@@ -233,16 +243,16 @@ class Tracer:
         """Both branches."""
         if not isinstance(flag, Ref):
             return then() if flag else (None if otherwise is None else otherwise())
-        asked = self.argument(flag)
+        name, asked = self._named("when?"), self.argument(flag)
         before = self._when
-        self._when = (*before, (asked, True))
+        self._when = (*before, Branch(name, asked, True))
         try:
             made = self.argument(then())
-            self._when = (*before, (asked, False))
+            self._when = (*before, Branch(name, asked, False))
             other = Literal(None) if otherwise is None else self.argument(otherwise())
         finally:
             self._when = before
-        return Ref(self, Either(asked, made, other))
+        return Ref(self, Either(name, asked, made, other))
 
     def approve(self, text: str, timeout_s: float | None) -> Any:  # noqa: ARG002  the protocol's
         """Refused."""
