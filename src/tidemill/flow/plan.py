@@ -125,8 +125,8 @@ Argument = Literal | FromNode | FromParam | FromItem | FromLoop | SecretName | L
 class PlanNode:
     """A call of a step. each: the parameters over whose lists it is mapped, side by side (none: a single call).
 
-    step: as an entry, "file.py:name". loop: the loop in which it stands. when: the branches in which it stands, within that
-    loop. line: "file:line" of the call. width: the length of the tuple that it returns, where known.
+    step: as an entry, "file.py:name". loop: the loop in which it stands. when: the branches in which it stands, within
+    that loop. line: "file:line" of the call. width: the length of the tuple that it returns, where known.
     """
 
     id: str
