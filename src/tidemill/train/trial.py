@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -78,7 +77,7 @@ def perform(job: Job) -> Outcome:
     """Do the trial in a worker process. Raises the user function's error, after it is recorded."""
     assert job.settings is not None
     ws = _workspace(job.url, job.settings)
-    return replace(attempt(ws, job, _read(job.url, job.rows, job.settings), _judge(ws, job)), estimator=None)
+    return replace(attempt(ws, job, _read(ws, job.rows), _judge(ws, job)), estimator=None)
 
 
 def attempt(ws: Workspace, job: Job, rows: Rows, poor: Callable[[int, float], bool] | None) -> Outcome:
@@ -157,15 +156,24 @@ def judge(trial: Any) -> Callable[[int, float], bool]:  # Any: Optuna's Trial, w
     return poor
 
 
-@lru_cache(maxsize=4)
 def _workspace(url: str, settings: Settings) -> Workspace:
-    return open_workspace(url, settings=settings, create=False)
+    """The worker's own workspace, opened once."""
+    if url not in _opened:
+        _opened[url] = open_workspace(url, settings=settings, create=False)
+    return _opened[url]
 
 
-@lru_cache(maxsize=1)
-def _read(url: str, digest: str, settings: Settings) -> Rows:
-    train, valid = states.decode(_workspace(url, settings).store.get(digest))
-    return Rows(_matrix(train), _matrix(valid))
+def _read(ws: Workspace, digest: str) -> Rows:
+    """Both matrices; the last ones are kept, for a worker does many trials of one tuning."""
+    if digest not in _kept:
+        _kept.clear()
+        train, valid = states.decode(ws.store.get(digest))
+        _kept[digest] = Rows(_matrix(train), _matrix(valid))
+    return _kept[digest]
+
+
+_opened: dict[str, Workspace] = {}
+_kept: dict[str, Rows] = {}
 
 
 def _plain(rows: Matrix) -> dict[str, Any]:
