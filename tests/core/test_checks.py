@@ -76,7 +76,7 @@ def test_all_failing_rows_are_counted_but_only_twenty_named() -> None:
 
 def test_a_failure_reads_as_a_sentence() -> None:
     found = failing(ROWS, [between("temp", -30, 30)], key="id")
-    assert found[0].text == "temp: between [-30, 30] fails for 2 rows, such as ['b', 'e']"
+    assert found[0].text == "temp between -30 30 fails for 2 rows, such as ['b', 'e']"
 
 
 def test_a_warning_is_the_same_check_of_another_severity() -> None:

@@ -8,6 +8,8 @@ repeated hash there is no repeated value; rows with a repeated one are compared 
 from __future__ import annotations
 
 import dataclasses
+import json
+import re
 from collections.abc import Callable, Sequence
 from datetime import date
 from functools import partial
@@ -81,14 +83,41 @@ def warn(check: Check) -> Check:
 
 
 def named(check: Check) -> str:
-    """The check as a person reads it, without its severity.
+    """The check as a person writes it in a contract, without its severity.
 
-    >>> named(between("temp", -30, 30))
-    'temp: between [-30, 30]'
+    >>> named(between("temp", -30, 30)), named(unique("carrier", "day")), named(references("origin", "airports", "faa"))
+    ('temp between -30 30', 'carrier,day unique', 'origin references airports.faa')
     """
     if check.kind == "condition":
         return f"condition {check.column}"
-    return f"{check.column}: {check.kind}{f' {list(check.args)}' if check.args else ''}"
+    if check.kind == "unique":
+        return f"{quoted(','.join([check.column, *map(str, check.args)]))} unique"
+    column = quoted(check.column)
+    if check.kind == "references":
+        return f"{column} references {check.args[0]}.{check.args[1]}"
+    if check.kind == "matches":
+        return f"{column} matches {check.args[0]}"
+    return " ".join([column, check.kind, *map(_written, check.args)])
+
+
+def quoted(name: str) -> str:
+    """A column's name as a word of a rule."""
+    return f'"{name}"' if re.search(r"\s", name) or name in ("warn", "condition") else name
+
+
+def word(text: str) -> Any:  # Any: a JSON value
+    """The value that a word of a rule says: JSON where it is, else the text itself."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def _written(value: Any) -> str:  # Any: a JSON value, a date or a time
+    """As a word that `word` reads back."""
+    if isinstance(value, str) and word(value) == value and not re.search(r"[\s\"]", value) and value:
+        return value
+    return json.dumps(value, default=str, ensure_ascii=False)
 
 
 def columns_of(check: Check) -> list[str]:

@@ -79,11 +79,10 @@ class Contract:
     @property
     def rules(self) -> list[str]:
         """Each rule as a line that `rules` reads, in the order of types, checks, freshness."""
-        lines = [f"{_quoted(column)} type {kind}" for column, kind in self.types.items()]
-        lines += [_line(check) for check in self.checks]
+        lines = [type_rule(column, kind) for column, kind in self.types.items()]
+        lines += [_warning(check.severity) + core_checks.named(check) for check in self.checks]
         if self.freshness is not None:
-            head = "warn " if self.freshness.severity == "warn" else ""
-            lines.append(f"{head}{_quoted(self.freshness.column)} fresh {_shortest(self.freshness.at_most_s)}")
+            lines.append(_warning(self.freshness.severity) + written(self.freshness))
         return lines
 
 
@@ -190,7 +189,7 @@ def _rule(line: str) -> Check | Freshness | tuple[str, str]:
     elif kind == "references" and len(words) == 1 and "." in words[0]:
         args = words[0].rsplit(".", 1)
     elif kind in ("between", "one_of"):
-        args = [_value(word) for word in words]
+        args = [core_checks.word(each) for each in words]
     return core_checks.from_json({"kind": kind, "column": column, "args": args, "severity": severity})
 
 
@@ -207,37 +206,18 @@ def _words(line: str) -> tuple[str, str, list[str]]:
     return words[0].strip('"'), words[1], words[2:]
 
 
-def _value(word: str) -> Any:  # Any: a JSON value
-    try:
-        return json.loads(word)
-    except json.JSONDecodeError:
-        return word
+def written(rule: Freshness) -> str:
+    """The rule as a person writes it, without its severity."""
+    return f"{core_checks.quoted(rule.column)} fresh {_shortest(rule.at_most_s)}"
 
 
-def _line(check: Check) -> str:
-    head = "warn " if check.severity == "warn" else ""
-    if check.kind == "condition":
-        return f"{head}condition {check.column}"
-    if check.kind == "unique":
-        return f"{head}{_quoted(','.join([check.column, *map(str, check.args)]))} unique"
-    column = _quoted(check.column)
-    if check.kind == "references":
-        return f"{head}{column} references {check.args[0]}.{check.args[1]}"
-    if check.kind == "matches":
-        return f"{head}{column} matches {check.args[0]}"
-    arguments = "".join(f" {_typed(each)}" for each in check.args)
-    return f"{head}{column} {check.kind}{arguments}"
+def type_rule(column: str, kind: str) -> str:
+    """The rule of a column's type as a person writes it."""
+    return f"{core_checks.quoted(column)} type {kind}"
 
 
-def _typed(value: Any) -> str:
-    """As a word that `_value` reads back."""
-    if isinstance(value, str) and _value(value) == value and not re.search(r"[\s\"]", value) and value:
-        return value
-    return json.dumps(value, default=str, ensure_ascii=False)
-
-
-def _quoted(name: str) -> str:
-    return f'"{name}"' if re.search(r"\s", name) or name in ("warn", "condition") else name
+def _warning(severity: str) -> str:
+    return "warn " if severity == "warn" else ""
 
 
 def seconds(text: str) -> float:

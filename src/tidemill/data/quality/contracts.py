@@ -22,7 +22,7 @@ from tidemill.core.workspace import Workspace
 from tidemill.data import datasets
 from tidemill.data.quality import contract as data
 from tidemill.data.quality import profiles, quarantine
-from tidemill.data.quality.contract import Contract, Freshness
+from tidemill.data.quality.contract import Contract, Freshness, type_rule, written
 from tidemill.data.quality.quarantine import Quarantined
 from tidemill.data.quality.sieve import Sieve, fresh, lookup_in, newest, require_time, sifting, typed_as
 
@@ -312,7 +312,7 @@ def _results(ws: Workspace, version: DatasetVersion, contract: Contract) -> list
     for column, kind in contract.types.items():
         have = version.columns[column]
         right = have == kind or data.WRITTEN.get(have) == kind
-        results.append(Result(f"{column}: type {kind}", "error", 0 if right else version.rows))
+        results.append(Result(type_rule(column, kind), "error", 0 if right else version.rows))
     columns = [column for check in contract.checks for column in core_checks.columns_of(check)]
     frame = _columns(ws, version, [version.key, *columns])
     found = core_checks.failing(frame, contract.checks, key=version.key, lookup=lookup_in(ws))
@@ -324,7 +324,7 @@ def _results(ws: Workspace, version: DatasetVersion, contract: Contract) -> list
     rule = contract.freshness
     if rule is not None:
         text = fresh(ws, rule, newest(ws, version, rule.column), where=f"dataset {version.name!r}")
-        results.append(Result(text or f"{rule.column}: fresh", rule.severity, 1 if text else 0))
+        results.append(Result(text or written(rule), rule.severity, 1 if text else 0))
     return results
 
 

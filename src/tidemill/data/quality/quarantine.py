@@ -8,6 +8,7 @@ killed quarantines no row twice.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -55,10 +56,21 @@ def table_of(name: str) -> str:
 def reading_order(rows: pl.DataFrame, key: str | None) -> list[str]:
     """The columns of quarantined rows as a person reads them: the key, the reasons, what failed, then the rest."""
     told = rows[REASONS].explode().drop_nulls().unique().to_list()
-    failed = {column for reason in told for column in reason.partition(": ")[0].split(",")}
+    failed = {column for reason in told for column in _speaks_of(reason)}
     own = [column for column in rows.columns if column not in OWN]
     first = [key if key in own else ID, REASONS, *(column for column in own if column in failed)]
     return list(dict.fromkeys([*first, ID, *own, *OWN]))
+
+
+def _speaks_of(reason: str) -> list[str]:
+    """The columns of a rule: 'temp between -30 120', 'carrier,day unique', '"air temp" not_null', 'condition a < b'.
+
+    Older records say "temp: between [-30, 120]".
+    """
+    if reason.startswith("condition "):
+        return re.findall(r"\w+", reason.removeprefix("condition "))
+    found = re.match(r'"([^"]+)"|(\S+)', reason)
+    return (found[1] or found[2].removesuffix(":")).split(",") if found else []
 
 
 def names(ws: Workspace) -> list[str]:

@@ -268,7 +268,7 @@ def typed_as(
             made = frame.select(pl.when(~lost).then(made)).to_series()
         frame = frame.with_columns(made.alias(column))
         if lost.any():
-            wrong.append((f"{column}: type {kind}", lost))
+            wrong.append((data.type_rule(column, kind), lost))
     return frame, wrong
 
 
@@ -330,7 +330,7 @@ def fresh(ws: Workspace, rule: Freshness, last: datetime | date | None, *, where
         return None
     age = "there is none" if last is None else f"it is {last}, {found_s / 86_400:,.4g} days ago"
     allowed = rule.at_most_s / 86_400
-    return f"{rule.column}: the newest value of {where} must be at most {allowed:.3g} days old; {age}"
+    return f"{data.written(rule)}: the newest value of {where} must be at most {allowed:.3g} days old; {age}"
 
 
 def age_s(ws: Workspace, last: datetime | date | None) -> float:
