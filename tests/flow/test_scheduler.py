@@ -138,6 +138,7 @@ def test_two_schedulers_at_once_start_each_slot_once(
     ws.close()
 
 
+@pytest.mark.slow
 def test_schedulers_killed_at_any_moment_leave_no_slot_out_and_start_none_twice(ws: Workspace) -> None:
     queues.limit(ws, "default", 1000)
     schedules.deploy(ws, "build", "flows.py:build", every("1s", catch_up="all"), at_once=1000)

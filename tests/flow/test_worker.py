@@ -314,6 +314,78 @@ def test_a_backfill_runs_each_partition_and_asked_for_again_what_failed(ws: Work
     assert sorted(notes(folder)) == [*days, "d4"]
 
 
+BACKFILL = """
+import sys
+from pathlib import Path
+from tidemill.core.workspace import open_workspace
+from tidemill.flow import backfill
+ws, folder = open_workspace(sys.argv[1]), Path(sys.argv[2])
+days = [f"d{n}" for n in range(6)]
+asked = backfill.backfill(ws, "report", "flows.py:report", days, param="day", folder=folder, at_once=2)
+print(asked.queued, flush=True)
+print(backfill.work(ws, asked).count("done"), flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_a_backfill_that_is_killed_goes_on_where_it_was(ws: Workspace, folder: Path) -> None:
+    command = [sys.executable, "-c", BACKFILL, str(ws.root), str(folder)]
+    first = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    until((folder / "notes").exists)
+    first.kill()
+    assert first.communicate()[0].split() == ["6"]
+    second = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    assert second.stdout.split() == ["0", "6"]
+    assert sorted(notes(folder)) == [f"d{n}" for n in range(6)]
+
+
+@pytest.mark.slow
+def test_two_schedulers_together_run_no_more_at_once_than_the_queue_allows(ws: Workspace, folder: Path) -> None:
+    queues.limit(ws, "default", 2)
+    runs = [submitted(ws, folder, "slow", params={"day": f"d{n}"}) for n in range(6)]
+    both = [scheduling(ws.root), scheduling(ws.root)]
+    until(lambda: len(list(folder.glob("held-*"))) == 2)
+    time.sleep(1.0)
+    assert sorted(path.name for path in folder.glob("held-*")) == ["held-d0", "held-d1"]
+    (folder / "go").touch()
+    assert [ended(ws, run).status for run in runs] == ["done"] * 6
+    for process in both:
+        process.kill()
+        process.wait()
+    assert [starts(ws, run) for run in runs] == [["new"]] * 6
+
+
+FULL = """
+import resource, signal, sys
+from tidemill.core.errors import NoRoom
+from tidemill.core.workspace import open_workspace
+from tidemill.flow.scheduler import Workers, step
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+ws, workers = open_workspace(sys.argv[1]), Workers()
+was = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, was[1]))
+try:
+    step(ws, workers)
+except NoRoom:
+    print("no room", flush=True)
+resource.setrlimit(resource.RLIMIT_FSIZE, was)
+print(len(step(ws, workers)), flush=True)
+for process in workers.processes.values():
+    process.wait()
+"""
+
+
+def test_a_scheduler_that_met_a_full_disk_goes_on_when_there_is_room(ws: Workspace, folder: Path) -> None:
+    run = submitted(ws, folder, "report")
+    done = subprocess.run([sys.executable, "-c", FULL, str(ws.root)], stdout=subprocess.PIPE, text=True, check=True)
+    assert done.stdout.splitlines() == ["no room", "1"]
+    assert run_of(ws, run.id).status == "done"
+    assert starts(ws, run) == ["new"]
+    assert ws.graph.verify() == []
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["sqlite", "postgres"])
 def test_schedulers_killed_in_the_middle_run_each_slot_once(
     where: str, tmp_path: Path, folder: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch

@@ -125,8 +125,11 @@ def step(
         workers.lease = lease(ws, f"scheduler/{workers.id}")
     starts = tick(ws, utc_now(), queues_served=queues_served, workers=workers, grace_s=grace_s)
     for start in starts:
-        workers.processes[start.run.id] = spawn(ws, start.run)
-        _log.info("started %s %s (%s)", start.run.name, start.run.id, start.why)
+        try:
+            workers.processes[start.run.id] = spawn(ws, start.run)
+            _log.info("started %s %s (%s)", start.run.name, start.run.id, start.why)
+        except OSError as error:  # no process, no disk: it is lost after its grace, and started again
+            _log.warning("could not start a worker for %s %s: %s", start.run.name, start.run.id, error)
     for run_id, alive in workers.alive().items():
         if not alive and run_id not in workers.told.events:  # ended, and read to be so
             del workers.processes[run_id]
