@@ -6,7 +6,7 @@ from scipy import stats
 
 from tidemill.core import scores
 from tidemill.core.errors import BadInput, NotEnoughRows
-from tidemill.train.compare import paired
+from tidemill.train.compare import mcnemar, paired
 
 
 def rows(seed, n=400, gain=0.0, noise=0.8):
@@ -134,3 +134,44 @@ def test_too_few_rows_are_refused():
         paired([0, 1, 0, 1], [0.1] * 4, [0.2] * 4)
     with pytest.raises(NotEnoughRows, match="0 positive and 30 negative rows"):
         paired([0] * 30, [0.1] * 30, [0.2] * 30, score="auc")
+
+
+def test_regressions_and_classes_are_compared_too():
+    dice = np.random.default_rng(0)
+    y = dice.normal(size=400)
+    near, far = y + 0.5 * dice.normal(size=400), y + dice.normal(size=400)
+    for score in ("mae", "rmse", "r2", "quantile_loss@0.9"):
+        assert paired(y, far, near, score=score).better, score
+        assert paired(y, near, far, score=score).worse, score
+    want = stats.ttest_rel(np.abs(y - near), np.abs(y - far))
+    assert paired(y, far, near, score="mae").p_value == pytest.approx(want.pvalue, rel=1e-9)
+    kinds = dice.integers(0, 3, 400)
+    good, poor = (np.where(dice.random(400) < share, kinds, dice.integers(0, 3, 400)) for share in (0.8, 0.4))
+    for score in ("label_accuracy", "macro_f1"):
+        assert paired(kinds, poor, good, score=score).better, score
+
+
+def test_pr_auc_is_compared_as_its_bootstrap_says():
+    y, old, new = rows(2, n=600, gain=0.4)
+    got = paired(y, old, new, score="pr_auc")
+    dice = np.random.default_rng(0)
+    drawn = []
+    for _ in range(500):
+        pick = dice.integers(0, len(y), len(y))
+        drawn.append(scores.pr_auc(y[pick], new[pick]) - scores.pr_auc(y[pick], old[pick]))
+    assert (got.high - got.low) / (2 * 1.96) == pytest.approx(np.std(drawn), rel=0.13)
+
+
+def test_mcnemar_counts_the_rows_on_which_models_differ():
+    y = np.array([1] * 12 + [0] * 8)
+    old = np.array([0.9] * 4 + [0.1] * 8 + [0.1] * 8)
+    new = np.array([0.9] * 11 + [0.1] + [0.1] * 7 + [0.9])
+    got = mcnemar(y, old, new)
+    assert (got.only_old, got.only_new) == (1, 7)
+    assert got.p_value == pytest.approx(2 * stats.binom.cdf(1, 8, 0.5), rel=1e-12)
+    assert mcnemar(y, old, old).p_value == 1
+
+
+def test_rankings_and_clusterings_are_no_comparison_of_rows():
+    with pytest.raises(BadInput, match="score 'ndcg' is for ranking; models are compared by scores of rows"):
+        paired([0, 1] * 20, [0.1] * 40, [0.2] * 40, score="ndcg")

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from tidemill.core.errors import BadInput, NotEnoughRows, nearest
-from tidemill.core.scores import (
-    SCORES,
-    Floats,
-    Function,
-    checked,
-    mid_ranks,
-    row_brier,
-    row_log_loss,
-)
+from tidemill.core.errors import BadInput, NotEnoughRows
+from tidemill.core.scores import named
+from tidemill.core.scores.checking import checked
+from tidemill.train.bootstrap import draw
+from tidemill.train.influence import LEAST_GROUPS, influence, less, places_of, standard_error
+from tidemill.train.intervals import t_interval
 
-_Part = tuple[NDArray[np.int64], Floats]  # rows, and what each adds to the estimate's deviation
+__all__ = ["LEAST_GROUPS", "LEAST_ROWS", "McNemar", "Paired", "mcnemar", "paired"]
 
-LEAST_GROUPS = 5
 LEAST_ROWS = 20
 
 
@@ -55,160 +49,104 @@ class Paired:
 
 def paired(
     y: ArrayLike,
-    p_old: ArrayLike,
-    p_new: ArrayLike,
+    old: ArrayLike,
+    new: ArrayLike,
     *,
     score: str = "log_loss",
     alpha: float = 0.05,
     seed: int = 0,
     groups: ArrayLike | None = None,
 ) -> Paired:
-    """Compare two models' p on the same rows with truths y, all of shape (n,).
+    """Compare what two models predicted for the same n rows with truths y, all as the score takes them (see `named`).
 
-    score: "log_loss", "brier" and "accuracy" by a t-test of the per-row differences; "auc" by DeLong's test; any other
-    of SCORES by a bootstrap of 2,000 draws (seed). groups: rows of one group (a day, a customer) are not independent:
-    the variance is then taken between groups, with a t distribution of (groups - 1) degrees of freedom.
+    score: a mean over rows (log loss, Brier, accuracy, MAE, MSE ...), RMSE, PR-AUC, or mean AUC of classes by a t-test
+    of the rows' influences, which for means are their differences; "auc" by DeLong's test; any other by a bootstrap of
+    2,000 draws (seed). groups: rows of one group (a day, a customer) are not independent: the variance is then taken
+    between groups, with a t distribution of (groups - 1) degrees of freedom.
 
     Raises NotEnoughRows below 20 rows or 5 groups, or for "auc" where y holds one class only (or one row of it);
-    BadInput for shapes, an alpha outside 0..1, an unknown score.
+    BadInput for shapes, an alpha outside 0..1, an unknown score or one of rankings or clusterings.
     Sources: DeLong, DeLong & Clarke-Pearson, Biometrics 44, 1988; Obuchowski, Nonparametric analysis of clustered ROC
     curve data, Biometrics 53, 1997; Cameron & Miller, A practitioner's guide to cluster-robust inference, 2015.
     """
-    truth, old = checked(y, p_old)
-    _, new = checked(y, p_new)
-    if score not in SCORES:
-        raise BadInput(f"no score {score!r}; known are {', '.join(SCORES)}.{nearest(score, SCORES)}")
+    which = named(score)
+    if which.task in {"ranking", "clustering"}:
+        raise BadInput(
+            f"score {score!r} is for {which.task}; models are compared by scores of rows, such as 'log_loss'"
+        )
     if not 0 < alpha < 1:
         raise BadInput(f"alpha is {alpha}; it must lie between 0 and 1, for example 0.05")
-    if len(truth) < LEAST_ROWS:
-        raise NotEnoughRows(f"{len(truth)} rows to compare on; give at least {LEAST_ROWS} with a known y")
-    places = _places(groups, len(truth))
-    function, direction = SCORES[score]
-    values = function(truth, old), function(truth, new)
-    units = len(truth) if places is None else int(places.max()) + 1
-    if score in _ROW_SCORES or score == "auc":
-        parts = _auc_parts(truth, old, new) if score == "auc" else _row_parts(truth, old, new, _ROW_SCORES[score])
-        difference, error = float(values[1] - values[0]), _standard_error(parts, places)
-        low, high, p_value = _t_interval(difference, error, units - 1, alpha)
+    values = float(which.function(y, old)), float(which.function(y, new))
+    rows = len(np.asarray(y))
+    if rows < LEAST_ROWS:
+        raise NotEnoughRows(f"{rows} rows to compare on; give at least {LEAST_ROWS} with a known y")
+    places = places_of(groups, rows)
+    units = rows if places is None else int(places.max()) + 1
+    difference = values[1] - values[0]
+    if which.closed:
+        change = less(influence(which, y, new), influence(which, y, old))
+        low, high, p_value = _t_test(difference, standard_error(change, places), units - 1, alpha)
     else:
-        difference = float(values[1] - values[0])
-        low, high, p_value = _bootstrap(truth, old, new, places, function, alpha=alpha, seed=seed)
-    good = difference > 0 if direction == "max" else difference < 0
+        drawn = draw(which, y, [old, new], draws=2_000, seed=seed, places=places)
+        low, high, p_value = _of_draws(drawn[1] - drawn[0], alpha)
+    good = difference > 0 if which.direction == "max" else difference < 0
     significant = p_value < alpha and difference != 0
     return Paired(
         score,
-        float(values[0]),
-        float(values[1]),
+        *values,
         difference,
         low,
         high,
         p_value,
         better=significant and good,
         worse=significant and not good,
-        rows=len(truth),
+        rows=rows,
         units=units,
     )
 
 
-def _row_accuracy(truth: Floats, p: Floats) -> Floats:
-    right: Floats = ((p >= 0.5) == (truth == 1)).astype(np.float64)
-    return right
+@dataclass(frozen=True, slots=True)
+class McNemar:
+    """How often only one of two models was right: only_old, only_new, in rows; p_value: two-sided, of equal chances."""
+
+    only_old: int
+    only_new: int
+    p_value: float
 
 
-_ROW_SCORES: dict[str, Callable[[Floats, Floats], Floats]] = {
-    "log_loss": row_log_loss,
-    "brier": row_brier,
-    "accuracy": _row_accuracy,
-}
+def mcnemar(y: ArrayLike, old: ArrayLike, new: ArrayLike, *, threshold: float = 0.5) -> McNemar:
+    """Whether two classifiers are right equally often: the exact binomial test of the rows on which they differ.
 
+    y: 0 or 1; old, new: probabilities, cut at threshold; all of shape (n,). Exact for few rows too, where the t-test of
+    `paired` is not. Source: McNemar, Psychometrika 12, 1947; exact form: Mosteller, Biometrics 8, 1952.
 
-def _places(groups: ArrayLike | None, rows: int) -> NDArray[np.int64] | None:
-    if groups is None:
-        return None
-    given = np.asarray(groups)
-    if given.shape != (rows,):
-        raise BadInput(f"groups has shape {given.shape} for {rows} rows; give one group a row")
-    names, places = np.unique(given, return_inverse=True)
-    if len(names) < LEAST_GROUPS:
-        raise NotEnoughRows(
-            f"{len(names)} groups to compare on; give at least {LEAST_GROUPS} (more days), or leave groups out"
-        )
-    return places.astype(np.int64)
-
-
-def _row_parts(truth: Floats, old: Floats, new: Floats, loss: Callable[[Floats, Floats], Floats]) -> list[_Part]:
-    """Each row's share of (difference - its mean): they sum to 0, and their squares to the variance."""
-    change = loss(truth, new) - loss(truth, old)
-    return [(np.arange(len(change)), (change - change.mean()) / len(change))]
-
-
-def _auc_parts(truth: Floats, old: Floats, new: Floats) -> list[_Part]:
-    """DeLong's structural components of (AUC new - AUC old), centred: one part for positives and one for negatives.
-
-    The component of a positive row is the share of negative rows below it (ties half), by mid-ranks after Sun & Xu,
-    Fast implementation of DeLong's algorithm, IEEE Signal Processing Letters 21, 2014: n log n.
+    >>> mcnemar([1] * 10, [0.1] * 10, [0.9] * 10).p_value
+    0.001953125
     """
-    positive = truth == 1
-    counts = int(positive.sum()), int((~positive).sum())
-    if min(counts) < 2:
-        raise NotEnoughRows(
-            f"{counts[0]} positive and {counts[1]} negative rows; AUC is compared on two or more of each"
-        )
+    from scipy.stats import binomtest
 
-    def components(p: Floats) -> tuple[Floats, Floats]:
-        ranks = mid_ranks(p)
-        above = (ranks[positive] - mid_ranks(p[positive])) / counts[1]
-        below = 1 - (ranks[~positive] - mid_ranks(p[~positive])) / counts[0]
-        return above, below
-
-    (above_old, below_old), (above_new, below_new) = components(old), components(new)
-    return [
-        (np.flatnonzero(mask), (change - change.mean()) / len(change))
-        for mask, change in ((positive, above_new - above_old), (~positive, below_new - below_old))
-    ]
+    truth, before = checked(y, old)
+    _, after = checked(y, new)
+    was, now = ((p >= threshold) == (truth == 1) for p in (before, after))
+    only_old, only_new = int((was & ~now).sum()), int((now & ~was).sum())
+    if only_old + only_new == 0:
+        return McNemar(0, 0, 1.0)
+    return McNemar(only_old, only_new, float(binomtest(only_new, only_old + only_new).pvalue))
 
 
-def _standard_error(parts: list[_Part], places: NDArray[np.int64] | None) -> float:
-    """Of the sum of the parts: over independent rows, each part with its own n / (n - 1); or over groups, together."""
-    if places is None:
-        return float(np.sqrt(sum((values**2).sum() * len(values) / (len(values) - 1) for _, values in parts)))
-    sums = np.zeros(int(places.max()) + 1)
-    for rows, values in parts:
-        sums += np.bincount(places[rows], weights=values, minlength=len(sums))
-    return float(np.sqrt((sums**2).sum() * len(sums) / (len(sums) - 1)))
-
-
-def _t_interval(difference: float, error: float, freedom: int, alpha: float) -> tuple[float, float, float]:
-    from scipy.special import stdtr, stdtrit
+def _t_test(difference: float, error: float, freedom: int, alpha: float) -> tuple[float, float, float]:
+    from scipy.special import stdtr
 
     if error == 0:
         return difference, difference, 1.0 if difference == 0 else 0.0
-    reach = float(stdtrit(freedom, 1 - alpha / 2)) * error
-    return difference - reach, difference + reach, float(2 * stdtr(freedom, -abs(difference) / error))
+    return *t_interval(difference, error, freedom, 1 - alpha), float(2 * stdtr(freedom, -abs(difference) / error))
 
 
-def _bootstrap(
-    truth: Floats,
-    old: Floats,
-    new: Floats,
-    places: NDArray[np.int64] | None,
-    function: Function,
-    *,
-    alpha: float,
-    seed: int,
-) -> tuple[float, float, float]:
-    """Percentile interval and two-sided p-value of 2,000 draws of whole groups (Efron & Tibshirani 1993, ch. 13)."""
-    dice = np.random.default_rng(seed)
-    members = (
-        [np.array([row]) for row in range(len(truth))]
-        if places is None
-        else [np.flatnonzero(places == place) for place in range(int(places.max()) + 1)]
-    )
-    drawn = np.empty(2_000)
-    for index in range(len(drawn)):
-        picks = dice.integers(0, len(members), len(members))
-        rows = picks if places is None else np.concatenate([members[pick] for pick in picks])
-        drawn[index] = function(truth[rows], new[rows]) - function(truth[rows], old[rows])
-    low, high = np.quantile(drawn, [alpha / 2, 1 - alpha / 2])
-    tail = (1 + min(np.count_nonzero(drawn <= 0), np.count_nonzero(drawn >= 0))) / (len(drawn) + 1)
+def _of_draws(drawn: np.ndarray[Any, np.dtype[np.float64]], alpha: float) -> tuple[float, float, float]:
+    """Percentile interval and two-sided p-value (Efron & Tibshirani 1993, ch. 13)."""
+    known = drawn[np.isfinite(drawn)]
+    if len(known) < len(drawn) / 2:
+        raise NotEnoughRows("the score is undefined in more than half of the draws; give more rows of the rare class")
+    low, high = np.quantile(known, [alpha / 2, 1 - alpha / 2])
+    tail = (1 + min(np.count_nonzero(known <= 0), np.count_nonzero(known >= 0))) / (len(known) + 1)
     return float(low), float(high), float(min(1.0, 2 * tail))

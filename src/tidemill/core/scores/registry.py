@@ -19,7 +19,7 @@ Function = Callable[..., float]  # (y, predicted), and weights=, threshold=, gro
 Direction = Literal["max", "min"]
 Task = Literal["binary", "multiclass", "regression", "ranking", "clustering"]
 Takes = Literal["score", "proba", "label", "value"]
-Closed = Literal["share", "mean", "root_mean", "auc", ""]
+Closed = Literal["share", "mean", "root_mean", "auc", "linear", ""]
 PartsOf = Callable[[Any, Any], Parts]  # Any: arrays as `function` takes them
 
 
@@ -32,7 +32,7 @@ class Score:
     "value" predicted numbers. For "ranking" function has a keyword `groups` (the query of each row). For "silhouette",
     "davies_bouldin" and "calinski_harabasz" y is the features, shape (n, d): `of` says "features".
     parts, finish: the score as sums over rows (see parts.py), where it is that. closed: which closed-form interval
-    fits: of a "share" of rows, a "mean" over rows, its root, or "auc"; "" for none.
+    fits: of a "share" of rows, a "mean" over rows, its root, "auc", or by its "linear" form; "" for none.
     """
 
     name: str
@@ -74,7 +74,7 @@ def _listed() -> tuple[Score, ...]:
             parts=_on(checked, yes.calibration_parts),
             finish=yes.calibration_of,
         ),
-        Score("pr_auc", yes.pr_auc, "max", "binary", "score"),
+        Score("pr_auc", yes.pr_auc, "max", "binary", "score", closed="linear"),
         Score(
             "precision",
             yes.precision,
@@ -105,7 +105,7 @@ def _listed() -> tuple[Score, ...]:
             closed="mean",
         ),
         Score("class_brier", no.class_brier, "min", "multiclass", "proba", parts=no.class_brier_parts, closed="mean"),
-        Score("class_auc", no.class_auc, "max", "multiclass", "proba"),
+        Score("class_auc", no.class_auc, "max", "multiclass", "proba", closed="linear"),
         Score(
             "class_calibration_error",
             no.class_calibration_error,
