@@ -141,6 +141,24 @@ def test_an_edited_source_file_is_run_as_it_is_now(
     del sys.modules["edited_between_tasks"]
 
 
+def variable(name: str) -> str | None:
+    return os.environ.get(name)
+
+
+def set_variable(name: str) -> None:
+    os.environ[name] = "left behind"
+
+
+def test_a_warm_worker_has_the_environment_of_now(one: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert one.submit(variable, "TIDE").result(60) is None
+    monkeypatch.setenv("TIDE", "high")
+    assert one.submit(variable, "TIDE").result(60) == "high"
+    monkeypatch.delenv("TIDE")
+    assert one.submit(variable, "TIDE").result(60) is None
+    one.submit(set_variable, "TIDE").result(60)
+    assert one.submit(variable, "TIDE").result(60) is None
+
+
 def test_closing_ends_what_runs_and_what_waits(tmp_path: Path) -> None:
     engine = pool.open_engine("pool://1")
     path = tmp_path / "pids"

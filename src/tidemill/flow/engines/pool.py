@@ -86,7 +86,7 @@ class PoolEngine:
         """Start one call, or queue it; raises BadInput if it asks for more than there is or does not pickle."""
         called = name_of(function, name)
         call = pack(function, argument, called)
-        order = Order(call, search_path(), main_of_parent() if b"__main__" in call else None)
+        order = Order(call, search_path(), main_of_parent() if b"__main__" in call else None, dict(os.environ))
         return cast("Task[T]", self.submit_packed(order, needs=needs, timeout_s=timeout_s, name=called))
 
     def submit_packed(

@@ -201,7 +201,7 @@ def perform_on_node(call: bytes, timeout_s: float | None, name: str, path: tuple
     gpus = tuple(int(each) for each in ray.get_gpu_ids() if str(each).isdigit())
     own = search_path()
     also = tuple(entry for entry in path if entry not in own and Path(entry).exists())
-    task = pool.submit_packed(Order(call, own + also, None, gpus or None), timeout_s=timeout_s, name=name)
+    task = pool.submit_packed(Order(call, own + also, gpus=gpus or None), timeout_s=timeout_s, name=name)
     try:
         while True:
             try:

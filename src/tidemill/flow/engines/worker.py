@@ -29,12 +29,17 @@ STALE = b"s"
 
 
 class Order(NamedTuple):
-    """What the parent sends: the packed call, where modules are, how to find `__main__`, the GPUs it may see."""
+    """What the parent sends: the packed call, and what of the parent the call shall find as it is there.
+
+    path: where modules are. main: how to find `__main__`. environ: the variables (None: as they are).
+    gpus: the numbers of those that it may see (None: all).
+    """
 
     call: bytes
     path: tuple[str, ...]
     main: dict[str, str] | None = None
-    gpus: tuple[int, ...] | None = None  # None: as they are
+    environ: dict[str, str] | None = None
+    gpus: tuple[int, ...] | None = None
 
 
 class Worker:
@@ -59,6 +64,7 @@ class Worker:
         self.gpus: tuple[int, ...] | None = None
         self.ready = False
         self._sending = threading.Lock()
+        self._environ: dict[str, str] | None = None
 
     @property
     def pid(self) -> int:
@@ -67,6 +73,10 @@ class Worker:
     def give(self, order: Order) -> None:
         """Send one call; that the worker has died meanwhile is seen by its sentinel."""
         with suppress(OSError), self._sending:
+            if order.environ == self._environ:
+                order = order._replace(environ=None)
+            else:
+                self._environ = order.environ
             self.connection.send_bytes(pickle.dumps(order, protocol=pickle.HIGHEST_PROTOCOL))
 
     def kill(self) -> None:
@@ -121,6 +131,7 @@ def main(channel: int, lifeline: int) -> None:
     connection: Connection[Any, Any] = Connection(channel)
     connection.send_bytes(READY)
     path: tuple[str, ...] = ()
+    environ: dict[str, str] | None = None
     sources = Sources()
     while True:
         try:
@@ -133,6 +144,12 @@ def main(channel: int, lifeline: int) -> None:
         if order.path != path:
             path = order.path
             sys.path[:] = path
+        environ = order.environ or environ
+        if (
+            environ is not None and os.environ != environ
+        ):  # the parent's have changed, or the last call has changed ours
+            os.environ.clear()
+            os.environ.update(environ)
         if order.gpus is not None:
             os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, order.gpus))
         if order.main:
