@@ -12,6 +12,7 @@ from typing import Any
 
 from tidemill.core.errors import BadInput, NotFound, nearest
 from tidemill.flow.pipelines import Pipeline
+from tidemill.flow.steps import Step
 
 
 def load(entry: str, *, folder: Path | None = None) -> Pipeline[..., Any]:
@@ -34,6 +35,17 @@ def load(entry: str, *, folder: Path | None = None) -> Pipeline[..., Any]:
         raise BadInput(f"{name} in {place} is no pipeline; put @tm.pipeline over its def")
     known = sorted({each.name for each in found.values()} | set(found))
     raise NotFound(f"no pipeline {name!r} in {place}; it has {', '.join(known) or 'none'}.{nearest(name, known)}")
+
+
+def step_of(entry: str, name: str, *, folder: Path) -> Step[..., Any]:
+    """The step of that name which is at the entry, or under another name in its module. Raises NotFound."""
+    place, _, variable = entry.partition(":")
+    module = _module(place, folder)
+    for each in (getattr(module, variable, None), *vars(module).values()):
+        if isinstance(each, Step) and each.name == name:
+            return each
+    known = sorted({each.name for each in vars(module).values() if isinstance(each, Step)})
+    raise NotFound(f"no step {name!r} in {place}; it has {', '.join(known) or 'none'}.{nearest(name, known)}")
 
 
 def entry_of(pipeline: Pipeline[..., Any]) -> tuple[str, Path]:
