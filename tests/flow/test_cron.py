@@ -71,6 +71,11 @@ def test_new_york_lord_howe_and_apia() -> None:
     ]
 
 
+def test_a_name_stands_for_its_first_moments() -> None:
+    assert named("@weekly", "UTC", "2026-05-01", "2026-05-18") == ["03 00:00", "10 00:00", "17 00:00"]
+    assert named("@hourly", "UTC", "2026-05-01", "2026-05-01T02:00") == ["01 01:00", "01 02:00"]
+
+
 ZONES = st.sampled_from(
     ["UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "America/Sao_Paulo", "Africa/Casablanca"]
 )

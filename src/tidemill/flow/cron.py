@@ -1,6 +1,7 @@
 """Cron expressions in a time zone: which instants they name, with a stated answer for the days the clocks change.
 
-The expression's fields are those of cron(5), with an optional first field for seconds, read by cronsim.
+The expression's fields are those of cron(5), with an optional first field for seconds, read by cronsim; @hourly, @daily,
+@weekly, @monthly and @yearly stand for their first moments.
 What happens when a zone's clock is put forward or back:
     An expression of every hour (its hour field names all 24) runs whenever the wall clock shows one of its times: twice
     for a time that the day has twice, not at all for one that it leaves out. So it runs on evenly in real time.
@@ -11,18 +12,29 @@ What happens when a zone's clock is put forward or back:
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo, available_timezones
 
-from cronsim import CronSim, CronSimError
-
 from tidemill.core.errors import BadInput, nearest
+
+if TYPE_CHECKING:
+    from cronsim import CronSim
 
 HOURS = 24
 # The longest gap of the tz database is a whole day (Samoa left out 30 December 2011).
 GAP = timedelta(hours=25)
 ANY_DAY = datetime(2000, 1, 1)
+NAMED = {
+    "@hourly": "0 * * * *",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@weekly": "0 0 * * 0",
+    "@monthly": "0 0 1 * *",
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+}
 
 
 def check(expression: str, zone: str) -> None:
@@ -46,7 +58,7 @@ def instants(expression: str, zone: str, after: datetime, until: datetime) -> It
             yield instant
 
 
-def _in_order(expression: str, place: ZoneInfo, after: datetime) -> Iterator[datetime]:
+def _in_order(expression: str, place: tzinfo, after: datetime) -> Iterator[datetime]:
     every_hour = _every_hour(expression)
     seconds: list[datetime] = []  # times of a doubled hour, the second time: after the first time of the whole hour
     for wall in _parsed(expression, _start(place, after)):
@@ -65,18 +77,26 @@ def _in_order(expression: str, place: ZoneInfo, after: datetime) -> Iterator[dat
 
 
 @lru_cache(maxsize=256)
-def zone_of(name: str) -> ZoneInfo:
+def zone_of(name: str) -> tzinfo:
     """The time zone of that name; BadInput, naming the nearest, where there is none."""
+    if name == "UTC":  # also where the machine has no zones
+        return UTC
     try:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError) as error:
-        close = nearest(name, sorted(available_timezones()))
-        raise BadInput(f"no time zone {name!r}; write one such as Europe/Berlin or UTC.{close}") from error
+        known = sorted(available_timezones())
+        if not known:
+            raise BadInput(f"this machine has no time zones, so none {name!r}: pip install tzdata") from error
+        raise BadInput(
+            f"no time zone {name!r}; write one such as Europe/Berlin or UTC.{nearest(name, known)}"
+        ) from error
 
 
 def _parsed(expression: str, wall: datetime = ANY_DAY) -> CronSim:
+    from cronsim import CronSim, CronSimError
+
     try:
-        return CronSim(expression, wall)
+        return CronSim(NAMED.get(expression.strip().lower(), expression), wall)
     except CronSimError as error:
         raise BadInput(
             f"cron expression {expression!r}: {str(error).lower()}; write five fields, minute hour day-of-month month "
@@ -89,14 +109,14 @@ def _every_hour(expression: str) -> bool:
     return len(_parsed(expression).hours) == HOURS
 
 
-def _start(place: ZoneInfo, after: datetime) -> datetime:
+def _start(place: tzinfo, after: datetime) -> datetime:
     """A wall time from which on to look: earlier than `after` shows where the clocks change around it."""
     near = {(after + shift).astimezone(place).utcoffset() for shift in (-GAP, timedelta(0), GAP)}
     start = after if len(near) == 1 else after - GAP
     return start.astimezone(place).replace(tzinfo=None, fold=0)
 
 
-def _after_gap(wall: datetime, place: ZoneInfo) -> datetime:
+def _after_gap(wall: datetime, place: tzinfo) -> datetime:
     """The first instant after the gap in which a wall time lies, found by halving: to the second."""
     low = wall.replace(tzinfo=place, fold=1).astimezone(UTC)  # read by the new offset, before the change
     high = wall.replace(tzinfo=place, fold=0).astimezone(UTC)  # by the old one, after it
