@@ -1,7 +1,8 @@
 """Cron expressions in a time zone: which instants they name, with a stated answer for the days the clocks change.
 
-The expression's fields are those of cron(5), with an optional first field for seconds, read by cronsim; @hourly, @daily,
-@weekly, @monthly and @yearly stand for their first moments.
+The expression's fields are those of cron(5), with an optional first field for seconds, read by cronsim; @hourly,
+@daily, @weekly, @monthly and @yearly stand for their first moments.
+
 What happens when a zone's clock is put forward or back:
     An expression of every hour (its hour field names all 24) runs whenever the wall clock shows one of its times: twice
     for a time that the day has twice, not at all for one that it leaves out. So it runs on evenly in real time.
