@@ -24,7 +24,7 @@ from tidemill.core.errors import BadInput, Cancelled, ServerFailed, TidemillErro
 from tidemill.flow.engines.calls import in_order, name_of, pack, require
 from tidemill.flow.engines.machine import machine
 from tidemill.flow.engines.tasks import Pending
-from tidemill.flow.engines.worker import READY, STALE, Order, Worker, main_of_parent, search_path
+from tidemill.flow.engines.worker import READY, STALE, Order, Worker, main_of_parent, search_path, variables
 
 T = TypeVar("T")
 A = TypeVar("A")
@@ -86,7 +86,7 @@ class PoolEngine:
         """Start one call, or queue it; raises BadInput if it asks for more than there is or does not pickle."""
         called = name_of(function, name)
         call = pack(function, argument, called)
-        order = Order(call, search_path(), main_of_parent() if b"__main__" in call else None, dict(os.environ))
+        order = Order(call, search_path(), main_of_parent() if b"__main__" in call else None, variables())
         return cast("Task[T]", self.submit_packed(order, needs=needs, timeout_s=timeout_s, name=called))
 
     def submit_packed(

@@ -38,7 +38,7 @@ class Order(NamedTuple):
     call: bytes
     path: tuple[str, ...]
     main: dict[str, str] | None = None
-    environ: dict[str, str] | None = None
+    environ: dict[Any, Any] | None = None
     gpus: tuple[int, ...] | None = None
 
 
@@ -64,7 +64,7 @@ class Worker:
         self.gpus: tuple[int, ...] | None = None
         self.ready = False
         self._sending = threading.Lock()
-        self._environ: dict[str, str] | None = None
+        self._environ: dict[Any, Any] | None = None
 
     @property
     def pid(self) -> int:
@@ -112,6 +112,12 @@ def search_path() -> tuple[str, ...]:
     return tuple(entry or str(Path.cwd()) for entry in sys.path)
 
 
+def variables() -> dict[Any, Any]:
+    """The environment's variables now."""
+    # The dict of bytes below os.environ where there is one: through its front, a copy takes as long as half a call.
+    return dict(getattr(os.environ, "_data", os.environ))
+
+
 def main_of_parent() -> dict[str, str] | None:
     """How a worker finds the module that runs as `__main__` here; None for a notebook or a prompt."""
     module = sys.modules["__main__"]
@@ -131,7 +137,7 @@ def main(channel: int, lifeline: int) -> None:
     connection: Connection[Any, Any] = Connection(channel)
     connection.send_bytes(READY)
     path: tuple[str, ...] = ()
-    environ: dict[str, str] | None = None
+    environ: dict[Any, Any] | None = None
     sources = Sources()
     while True:
         try:
@@ -145,11 +151,10 @@ def main(channel: int, lifeline: int) -> None:
             path = order.path
             sys.path[:] = path
         environ = order.environ or environ
-        if (
-            environ is not None and os.environ != environ
-        ):  # the parent's have changed, or the last call has changed ours
+        if environ is not None and variables() != environ:
+            # the parent's have changed, or the last call has changed ours
             os.environ.clear()
-            os.environ.update(environ)
+            os.environ.update({os.fsdecode(name): os.fsdecode(value) for name, value in environ.items()})
         if order.gpus is not None:
             os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, order.gpus))
         if order.main:
