@@ -95,7 +95,8 @@ def test_two_executions_of_one_key_compute_once(
         "import sys; sys.path.insert(0, sys.argv[2]); import pieces\n"
         "from tidemill.core import extend; from tidemill.core.workspace import open_workspace\n"
         "from tidemill.flow import execution\n"
-        "print(execution.run(open_workspace(sys.argv[1]), pieces.shared, {}, engine=extend.load('engine', 'here')()).result())"
+        "ws, engine = open_workspace(sys.argv[1]), extend.load('engine', 'here')()\n"
+        "print(execution.run(ws, pieces.shared, {}, engine=engine).result())"
     )
     command = [sys.executable, "-c", program, str(ws.root), str(Path(str(pieces.__file__)).parent)]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
@@ -271,7 +272,8 @@ def test_an_interrupted_execution_is_cancelled(ws: Workspace, pieces: ModuleType
         "import sys; sys.path.insert(0, sys.argv[2]); import pieces\n"
         "from tidemill.core import extend; from tidemill.core.workspace import open_workspace\n"
         "from tidemill.flow import execution\n"
-        "print(execution.run(open_workspace(sys.argv[1]), pieces.sleepy, {}, engine=extend.load('engine', 'pool')()).status)"
+        "ws, engine = open_workspace(sys.argv[1]), extend.load('engine', 'pool')()\n"
+        "print(execution.run(ws, pieces.sleepy, {}, engine=engine).status)"
     )
     command = [sys.executable, "-c", program, str(ws.root), str(Path(str(pieces.__file__)).parent)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)

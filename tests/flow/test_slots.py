@@ -192,6 +192,18 @@ def test_an_execution_that_a_killed_scheduler_did_not_record_is_recorded_by_the_
     assert (found.params, found.actor, found.status) == ({"a": 1}, "ada", "running")
 
 
+def test_a_schedule_that_cannot_be_read_any_more_is_told_and_keeps_no_other_back(
+    ws: Workspace, caplog: pytest.LogCaptureFixture
+) -> None:
+    one = deployed(ws, every("1m"))
+    body = dict(ws.graph.events("schedule/build")[0].body)
+    body["schedule"] = {"kind": "cron", "expression": "* * * * *", "zone": "Mars/Olympus", "catch_up": "latest"}
+    ws.graph.record("schedule/a", "deployed", body)  # as if its zone had been taken out of the tz database
+    taken = slots.take(ws, NOON + MINUTE, slots.Watched())
+    assert [run.tags["schedule"] for run in taken] == [one.name]
+    assert "schedule a could not be looked at: no time zone 'Mars/Olympus'" in caplog.text
+
+
 # ------------------------------------------------------------------------------------- datasets, alerts
 
 

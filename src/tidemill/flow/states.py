@@ -149,6 +149,16 @@ def log_of(ws: Workspace, run_id: str, node: str, *, last_bytes: int = 100_000) 
     return path.read_bytes()[-last_bytes:].decode(errors="replace") if path.is_file() else ""
 
 
+def step_runs(ws: Workspace, run_id: str) -> list[Run]:
+    """The runs of the steps that an execution ran itself, newest first."""
+    found: list[Run] = []
+    before: str | None = None
+    while page := ws.graph.find(Query("run", kind=STEP_KIND, parent=run_id, before=before, limit=1000)):
+        found += [run for run in page if isinstance(run, Run)]
+        before = page[-1].id
+    return found
+
+
 def _status(ws: Workspace, run: Run, events: list[Event], asked: Iterable[Approval]) -> str:
     if run.status != "running":
         return run.status

@@ -233,3 +233,13 @@ def work(n: int = 6) -> int:
     for _ in range(n):
         x = plus(x, 2)
     return total([x, *long.map(parts), total(parts)])
+
+
+@tm.pipeline
+def outer_planned(n: int = 3) -> int:
+    return total([total(inner.map(split(n))), tm.sub(inner, 2)])
+
+
+@tm.pipeline
+def branch_planned(n: int = 3) -> int | None:
+    return tm.when(plus(n), lambda: plus(n, 7), lambda: plus(n, 9))

@@ -135,7 +135,9 @@ def _statements(dialect: str) -> Statements:
         head="SELECT seq, hash FROM head",
         put_head="UPDATE head SET seq = ?, hash = ?",
         among_keys=f"runs.key {among.replace('?', ':tidemill_keys')}",
-        done_by_key=f"SELECT body FROM runs WHERE key {among} AND coalesce(status, '') = 'done' ORDER BY id DESC LIMIT ?",  # noqa: S608  as above
+        # coalesce: else SQLite may go through all that is done.
+        done_by_key=f"SELECT body FROM runs WHERE key {among} AND coalesce(status, '') = 'done'"  # noqa: S608  as above
+        " ORDER BY id DESC LIMIT ?",
     )
     return made if dialect == "sqlite" else Statements(*(text.replace("?", "%s") for text in made))
 
