@@ -95,7 +95,8 @@ def test_conflicts_of_a_merge_are_masked_too(tagged: Shell, tmp_path: Path) -> N
 
 def test_roles_are_listed_given_and_taken(shell: Shell) -> None:
     assert shell("role", "grant", "ada", "pii", "--json").json == {"who": "ada", "roles": ["pii"]}
-    assert shell("role", "list", "--json").json == [{"who": "ada", "roles": ["pii"]}]
+    assert shell("role", "list", "--json").json == [
+        {"who": "ada", "roles": ["pii"]}, {"who": "local", "roles": ["admin"]}]  # fmt: skip
     assert shell("role", "revoke", "ada", "pii").code == 0
     wrong = shell("role", "revoke", "ada", "pii")
     assert (wrong.code, "'ada' does not have role 'pii'" in wrong.err) == (1, True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import stat
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -73,7 +74,7 @@ def test_who_has_the_role_sees_all(ws: Workspace, version: DatasetVersion) -> No
     assert seen(ws, version, "ada").equals(PEOPLE)
     access.revoke(ws, "ada", "pii")
     assert not seen(ws, version, "ada").equals(PEOPLE)
-    assert access.everybody(ws) == {"eve": ["pii@people"]}
+    assert access.everybody(ws) == {"eve": ["pii@people"], ws.settings.who: ["admin"]}
 
 
 def test_a_role_for_one_dataset_is_none_for_another(ws: Workspace, version: DatasetVersion) -> None:
@@ -195,3 +196,36 @@ def test_roles_that_cannot_be_given_or_taken_are_named(ws: Workspace, version: D
     assert access.grant(ws, "bob", "pii").seq == ws.graph.events("role/bob", last=1)[0].seq
     with pytest.raises(NotFound, match=r"'bob' does not have role 'pi'; he has pii\. Did you mean 'pii'\?"):
         access.revoke(ws, "bob", "pi")
+
+
+def as_actor(ws: Workspace, actor: str) -> Workspace:
+    return replace(ws, settings=replace(ws.settings, actor=actor))
+
+
+def test_only_an_administrator_gives_and_takes_roles(ws: Workspace, version: DatasetVersion) -> None:
+    first = ws.settings.who
+    assert access.administrators(ws) == [first]
+    with pytest.raises(Refused) as refused:
+        access.grant(as_actor(ws, "eve"), "eve", "pii")
+    assert str(refused.value) == (
+        f"'eve' may not give 'eve' role 'pii'; {first} may. Ask there, or for role 'admin': "
+        "tidemill role grant eve admin"
+    )
+    access.grant(ws, "ada", "admin")
+    assert access.administrators(ws) == sorted(["ada", first])
+    access.grant(as_actor(ws, "ada"), "eve", "pii")
+    with pytest.raises(Refused, match=r"'eve' may not take role 'pii' from 'eve'; .* may\."):
+        access.revoke(as_actor(ws, "eve"), "eve", "pii")
+    access.revoke(as_actor(ws, "ada"), first, "admin")
+    with pytest.raises(Refused):
+        access.grant(ws, "bob", "pii")
+    with pytest.raises(BadInput, match=r"'ada' is the only administrator"):
+        access.revoke(as_actor(ws, "ada"), "ada", "admin")
+    assert access.roles(ws, "eve") == ["pii"]
+
+
+def test_who_begins_a_workspace_is_its_administrator(tmp_path: Path) -> None:
+    ws = open_workspace(tmp_path / "new.mill")
+    access.grant(as_actor(ws, "ada"), "bob", "pii")
+    assert access.everybody(ws) == {"ada": ["admin"], "bob": ["pii"]}
+    ws.close()

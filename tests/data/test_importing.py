@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -436,3 +437,17 @@ def test_what_an_import_keeps_for_its_own_time_is_in_the_workspace_and_goes(
     assert set(seen) == {2}  # the result of the query, and the keys
     assert list((ws.root / "spool").iterdir()) == []
     database.close()
+
+
+def test_a_column_of_a_database_that_has_no_value_is_text_until_it_has(ws: Workspace, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "shop.db")) as link, link:
+        link.execute("CREATE TABLE sales (id INTEGER, note TEXT, size REAL)")
+        link.execute("INSERT INTO sales VALUES (1, NULL, 1.5)")
+    url = f"sqlite:///{tmp_path / 'shop.db'}"
+    first = importing.import_from(ws, "sales", url, query="sales", key="id")
+    assert dict(first.columns) == {"id": "Int64", "note": "String", "size": "Float64"}
+    with closing(sqlite3.connect(tmp_path / "shop.db")) as link, link:
+        link.execute("INSERT INTO sales VALUES (2, 'late', NULL)")
+    query = "SELECT * FROM sales WHERE id = 2"  # size has no value here, and stays a number
+    second = importing.import_from(ws, "sales", url, query=query, key="id")
+    assert datasets.scan(ws, second).collect().sort("id").rows() == [(1, None, 1.5), (2, "late", None)]

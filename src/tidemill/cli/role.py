@@ -9,7 +9,10 @@ from tidemill.cli.show import as_json, project, show, table
 
 @click.group()
 def role() -> None:
-    """Roles: "pii" sees personal columns, "pii@people" those of dataset people; others see them masked."""
+    """Roles: "pii" sees personal columns, "pii@people" those of dataset people; others see them masked.
+
+    Only who has role "admin" gives and takes roles; while nobody was given it, who did the first thing here.
+    """
 
 
 @role.command("list")

@@ -92,7 +92,7 @@ class Governance:
     # ------------------------------------------------------------------------------------------------ roles and reading
 
     def grant(self, actor: str, role: str) -> Event:
-        """Give somebody a role; "pii" sees personal columns, "pii@people" those of dataset people."""
+        """Give somebody a role: "pii" sees personal columns, "pii@people" those of dataset people, "admin" grants."""
         from tidemill.data.catalogue import access
 
         return access.grant(self.ws, actor, role)

@@ -3,7 +3,8 @@
 For the doors that people read through (pages, API, exports). Somebody who can read the workspace's folder can read its
 tables: file permissions keep them out, not this.
 
-Roles are events of subject "role/<actor>". "pii" sees personal data of all datasets, "pii@<dataset>" of one.
+Roles are events of subject "role/<actor>". "pii" sees personal data of all datasets, "pii@<dataset>" of one. "admin"
+gives and takes roles; while nobody was given it, that is who did the first thing that the workspace's log knows of.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any
 
 import polars as pl
 
-from tidemill.core.errors import BadInput, Corrupt, NoRoom, NotFound, nearest, require_columns
+from tidemill.core.errors import BadInput, Corrupt, NoRoom, NotFound, Refused, nearest, require_columns
 from tidemill.core.ids import iso, new_id
 from tidemill.core.types import DatasetVersion, Event
 from tidemill.core.workspace import Workspace
@@ -29,7 +30,7 @@ from tidemill.data.catalogue.governance import PII, SUBJECT, is_personal
 from tidemill.data.catalogue.tagging import tagged
 
 MASK = "***"
-SEES = "pii"
+SEES, ADMIN = "pii", "admin"
 ROLE = re.compile(r"[a-z][a-z0-9_-]{0,31}(@.+)?")
 # Of these a pseudonym is shown, so that rows can be counted and joined; of other kinds, "***".
 JOINABLE = {SUBJECT, *(f"{PII}{kind}" for kind in ("email", "phone", "card", "iban", "ip", "national_id"))}
@@ -40,22 +41,46 @@ KEY_BYTES = 32
 
 
 def grant(ws: Workspace, actor: str, role: str) -> Event:
-    """Give somebody a role; a role that he has already is no new event."""
+    """Give somebody a role; a role that he has already is no new event. Refused for who is no administrator.
+
+    The first grant of a workspace also writes down who its administrator is.
+    """
     _check_role(ws, role)
     if not actor.strip():
         raise BadInput("a role needs somebody who gets it; name an actor, as in `tidemill audit log`")
+    _require_admin(ws, f"give {actor!r} role {role!r}")
     if role in roles(ws, actor):
         return next(each for each in reversed(ws.graph.events(f"role/{actor}")) if each.body["role"] == role)
     return ws.graph.record(f"role/{actor}", "granted", {"role": role}, actor=ws.settings.who)
 
 
 def revoke(ws: Workspace, actor: str, role: str) -> Event:
-    """Take a role away. NotFound names those that he has."""
+    """Take a role away. NotFound names those that he has; Refused for who is no administrator, BadInput: the last."""
+    _require_admin(ws, f"take role {role!r} from {actor!r}")
     have = roles(ws, actor)
     if role not in have:
         shown = f"has {', '.join(have)}" if have else "has none"
         raise NotFound(f"{actor!r} does not have role {role!r}; he {shown}.{nearest(role, have)}")
+    if role == ADMIN and administrators(ws) == [actor]:
+        raise BadInput(f"{actor!r} is the only administrator; give somebody else role {ADMIN!r} first")
     return ws.graph.record(f"role/{actor}", "revoked", {"role": role}, actor=ws.settings.who)
+
+
+def administrators(ws: Workspace) -> list[str]:
+    """Who may give and take roles, sorted; nobody yet in a workspace in which nothing was done."""
+    named = [actor for actor, have in everybody(ws).items() if ADMIN in have]
+    return named or [event.actor for event in ws.graph.events()[:1]]
+
+
+def _require_admin(ws: Workspace, deed: str) -> None:
+    admins, who = administrators(ws), ws.settings.who
+    if admins and who not in admins:
+        raise Refused(
+            f"{who!r} may not {deed}; {' and '.join(admins)} may. Ask there, or for role {ADMIN!r}: "
+            f"tidemill role grant {who} {ADMIN}"
+        )
+    if ADMIN not in roles(ws, who):
+        ws.graph.record(f"role/{who}", "granted", {"role": ADMIN}, actor=who)
 
 
 def roles(ws: Workspace, actor: str) -> list[str]:

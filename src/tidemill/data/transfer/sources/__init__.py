@@ -19,7 +19,7 @@ from polars.exceptions import NoDataError, PolarsError
 
 from tidemill.core.errors import BadInput, EmptyInput, NotFound, TidemillError, nearest
 from tidemill.data.transfer.sources import arrow, csv, json_lines, parquet
-from tidemill.data.transfer.sources.source import Asked, Source
+from tidemill.data.transfer.sources.source import Asked, Source, typed
 
 FORMATS = (*csv.ENDINGS, *json_lines.ENDINGS, *parquet.ENDINGS, *arrow.ENDINGS)
 BLANK_BYTES = 1 << 12
@@ -37,7 +37,8 @@ def open_source(
     """The rows at `url`: a file, a folder of files, a Delta table, s3://..., or a SQLAlchemy URL with a query.
 
     since: (column, value): only rows whose value is not smaller; a query gets it as the parameter :since, or is
-    narrowed by it. columns: only those. types: read these columns of text files as that. spool: a folder for downloads
+    narrowed by it. columns: only those. types: read these columns of text files as that, and any column without a
+    value, which is text otherwise. spool: a folder for downloads
     and results of queries, by default the system's. Close the source after use.
     Raises NotFound, EmptyInput for no rows where that is seen at once, UnknownColumn, WrongType, MissingExtra, or
     BadInput for an unknown ending or content that does not parse.
@@ -51,7 +52,7 @@ def open_source(
     assert kind is not None
     try:
         opened: Source = kind.open_(url, asked)
-        return opened
+        return typed(opened, asked)
     except TidemillError:
         raise
     except NoDataError:

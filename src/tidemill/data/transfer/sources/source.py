@@ -107,6 +107,19 @@ def narrowed(source: Source, asked: Asked) -> Source:
     )
 
 
+def typed(source: Source, asked: Asked) -> Source:
+    """The source with a type for each column that has no value: that which is asked for, else text."""
+    kinds = {column: asked.types.get(column, pl.String()) for column, kind in source.schema.items() if kind == pl.Null}
+    if not kinds:
+        return source
+
+    def read(rows: int) -> Iterator[pl.DataFrame]:
+        for batch in source.read(rows):
+            yield batch.with_columns(pl.col(column).cast(kind) for column, kind in kinds.items())
+
+    return replace(source, schema={**source.schema, **kinds}, read=read)
+
+
 def lazy_source(name: str, rows: pl.LazyFrame, asked: Asked, *, count: int | None, size_bytes: int | None) -> Source:
     """A source that Polars can scan: only the columns and row groups that are asked for are read."""
     try:
