@@ -131,7 +131,7 @@ def _execute(
     if held is None:
         raise Busy(f"execution {record.id} of {pipeline.name!r} is run by another process; wait for it or cancel it")
     with held:
-        record = replace(record, code=_code(ws, pipeline), environment=environment(ws))
+        record = replace(record, code=code_of(ws, pipeline), environment=environment(ws))
         events = [NewEvent(f"flow/{record.id}", "resumed", {}, actor=record.actor)] if resumed else []
         ws.graph.write(Batch([record], events=events))
         running = Running(ws, record, engine, progress, resumed=resumed)
@@ -179,11 +179,11 @@ def _built(ws: Workspace, pipeline: Pipeline[..., Any], running: Running, given:
         metrics=running.counts(),
         cpu_s=round(cpu_seconds() - began_s, 4),
     )
-    ws.graph.write(_last(ws, ended, running, returned, made if error is None else None))
+    ws.graph.write(ending(ws, ended, running, returned, made if error is None else None))
     return FlowRun(record.id, status, made, error)
 
 
-def _last(ws: Workspace, ended: Run, running: Running, returned: Any, made: Any) -> Batch:
+def ending(ws: Workspace, ended: Run, running: Running, returned: Any, made: Any) -> Batch:
     """The end of the execution: what the build function read of its nodes, and its result as an artifact."""
     read = running.artifacts_read()
     edges = [Edge(ended.id, artifact, "in", node) for node, artifact in read.items()]
@@ -201,7 +201,8 @@ def _last(ws: Workspace, ended: Run, running: Running, returned: Any, made: Any)
     return Batch([ended], [("result", given)], edges)
 
 
-def _code(ws: Workspace, pipeline: Pipeline[..., Any]) -> str | None:
+def code_of(ws: Workspace, pipeline: Pipeline[..., Any]) -> str | None:
+    """The digest of the build function's text in the store."""
     try:
         return ws.store.put(inspect.getsource(pipeline.function).encode())
     except (OSError, TypeError):
