@@ -34,7 +34,7 @@ def by_slice(
         raise BadInput(f"{frame.height} rows but {len(truth)} truths; give the frame whose rows y and p belong to")
     lines: list[dict[str, Any]] = []
     for column in columns:
-        for value, rows in _slices(_texts(frame[column]), min_rows):
+        for value, rows in _slices(texts_of(frame[column]).to_list(), min_rows):
             lines.append({"column": column, "value": value, **_line(truth[rows], score[rows])})
     return lines
 
@@ -51,7 +51,8 @@ def _line(truth: Floats, score: Floats) -> dict[str, Any]:
     }
 
 
-def _texts(column: pl.Series) -> list[str]:
+def texts_of(column: pl.Series) -> pl.Series:
+    """Each row's slice of a column, as `by_slice` cuts it, as text without gaps."""
     import polars as pl
 
     if column.dtype.is_temporal() and column.dtype != pl.Time and not isinstance(column.dtype, pl.Duration):
@@ -60,7 +61,7 @@ def _texts(column: pl.Series) -> list[str]:
         texts = _quarters(column)
     else:
         texts = column.cast(pl.String)
-    return texts.fill_null("(missing)").to_list()
+    return texts.fill_null("(missing)")
 
 
 def _quarters(column: pl.Series) -> pl.Series:
@@ -72,11 +73,9 @@ def _quarters(column: pl.Series) -> pl.Series:
     names = [f"<= {edges[0]:g}"] if len(edges) else []
     names += [f"{low:g} to {high:g}" for low, high in pairwise(edges.tolist())]
     names += [f"> {edges[-1]:g}"] if len(edges) else []
-    return pl.Series(
-        column.name,
-        [None if value is None else names[int(np.searchsorted(edges, value))] for value in numbers.to_list()],
-        dtype=pl.String,
-    )
+    places = np.searchsorted(edges, numbers.fill_null(0.0).to_numpy())
+    texts = pl.Series(column.name, names or [""], dtype=pl.String).gather(places)
+    return texts.zip_with(numbers.is_not_null(), pl.Series([None], dtype=pl.String))
 
 
 def _slices(texts: list[str], min_rows: int) -> Iterator[tuple[str, np.ndarray[Any, np.dtype[np.int64]]]]:
