@@ -141,6 +141,13 @@ def to_json(schedule: Schedule) -> dict[str, Any]:
 
 def of_json(body: Json) -> Schedule:
     """The schedule of a JSON object. Raises BadInput for one that is none."""
+    schedule = _recorded(body)
+    _check(schedule)
+    return schedule
+
+
+def _recorded(body: Json) -> Schedule:
+    """As `of_json`, of what was checked when it was recorded: a zone that is gone since is told when it is used."""
     made = KINDS.get(str(body.get("kind")))
     if made is None:
         raise BadInput(f"no schedule of kind {body.get('kind')!r}; known are {', '.join(KINDS)}")
@@ -151,7 +158,6 @@ def of_json(body: Json) -> Schedule:
         schedule: Schedule = made(**fields)
     except TypeError as error:
         raise BadInput(f"schedule {dict(body)!r} has other fields than {made.__name__} has ({error})") from error
-    _check(schedule)
     return schedule
 
 
@@ -349,7 +355,7 @@ def _scheduled(name: str, event: Event) -> Scheduled:
         name,
         body["pipeline"],
         body["entry"],
-        of_json(body["schedule"]),
+        _recorded(body["schedule"]),
         parse_time(body["since"]),
         body["position"],
         body["params"],

@@ -135,7 +135,7 @@ def take(ws: Workspace, now: datetime, watched: Watched) -> list[Run]:
     elif head != watched.head:
         for event in ws.graph.events("slot/*", kind="claimed", after=watched.head):
             _restored(ws, event)
-    made = []
+    made, all_well = [], True
     for one in watched.schedules:
         timed = isinstance(one.schedule, Cron | Every)
         if one.paused or (now < watched.next_at.get(one.name, EPOCH) if timed else head == watched.head):
@@ -148,7 +148,10 @@ def take(ws: Workspace, now: datetime, watched: Watched) -> list[Run]:
                 watched.next_at[one.name] = following(one.schedule, now) or datetime.max.replace(tzinfo=UTC)
         except TidemillError as error:  # one schedule's trouble keeps no other back
             _log.warning("schedule %s could not be looked at: %s", one.name, error)
-    watched.head, watched.looked_at = head, now
+            all_well = False
+    watched.looked_at = now
+    if all_well:  # else what is new must be looked at again
+        watched.head = head
     return made
 
 
