@@ -190,3 +190,20 @@ def test_a_sweep_deletes_what_nothing_refers_to(people: Shell, workspace: Path) 
     assert people("sweep", "--older-than", "0s", "--json").json["blobs"] == [orphan]
     assert people("sweep", "--older-than", "soon").code == 2
     assert people("dataset", "rows", "people").code == 0
+
+
+def test_tags_follow_into_a_table_that_was_cut_by_hand(tagged: Shell, tmp_path: Path) -> None:
+    (tmp_path / "cut.csv").write_text("cust,email,n\n1,ada@example.org,3\n")
+    assert tagged("dataset", "add", "alone", "cut.csv", "--key", "cust").code == 0
+    assert tagged("dataset", "tagged", "alone", "--json").json == {}
+    made = tagged("dataset", "add", "cut", "cut.csv", "--key", "cust", "--made-of", "people@1")
+    assert made.code == 0, made.err
+    assert tagged("dataset", "tagged", "cut", "--json").json["email"]["from"] == ["people.email"]
+    assert "ada@example.org" not in tagged("dataset", "rows", "cut").out
+    assert "people@1" in tagged("trace", "cut@1").out
+    again = [*("dataset", "import", "alone", "cut.csv", "--key", "cust", "--mode", "replace"), "--made-of", "people"]
+    assert tagged(*again, "--json").json["version"] == 2  # the same rows, and now known to be of people
+    assert tagged(*again, "--json").json["version"] == 2
+    assert "email" in tagged("dataset", "tagged", "alone", "--json").json
+    wrong = tagged("dataset", "add", "cut", "cut.csv", "--key", "cust", "--made-of", "people@9")
+    assert (wrong.code, "has no version 9" in wrong.err) == (1, True)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import click
 
-from tidemill.cli.show import as_json, of_version, on_branch, progress, project, show, text
+from tidemill.cli.show import as_json, made_of, of_version, on_branch, progress, project, show, text
 from tidemill.cli.versions import show_version
 from tidemill.core.types import DatasetVersion
 
@@ -23,6 +23,7 @@ from tidemill.core.types import DatasetVersion
 @click.option("--query", help="The SELECT whose rows are imported, where URL is a database's.")
 @click.option("--incremental", metavar="COLUMN", help="Import rows from this column's largest imported value on.")
 @click.option("--column", "columns", multiple=True, help="Only these columns; repeat it.")
+@made_of
 @on_branch
 @click.option("--message", default="")
 @as_json
@@ -39,6 +40,7 @@ def import_(
     query: str | None,
     incremental: str | None,
     columns: tuple[str, ...],
+    made_of: tuple[str, ...],
     branch: str,
     message: str,
     json_: bool,
@@ -54,8 +56,8 @@ def import_(
     with progress(f"importing {name}: rows") as tell:
         version = mill.data.import_from(
             name, url, key=key, event_time=event_time, known_time=known_time, zone=zone, mode=mode, query=query,
-            incremental=incremental, columns=columns or None, branch=branch, message=message, progress=tell,
-            told=kept_out.append,
+            incremental=incremental, columns=columns or None, branch=branch, message=message, made_of=made_of,
+            progress=tell, told=kept_out.append,
         )  # fmt: skip
     show_import(version, kept_out, begun=begun, json_=json_)
 

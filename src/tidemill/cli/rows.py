@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tidemill.cli.importing import show_import
-from tidemill.cli.show import as_json, json_rows, of_version, on_branch, progress, project, show, table
+from tidemill.cli.show import as_json, json_rows, made_of, of_version, on_branch, progress, project, show, table
 from tidemill.cli.versions import key_first, show_change
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ with_message = click.option("--message", default="")
 @click.option("--event-time", help="Column: when it happened.")
 @click.option("--known-time", help="Column: from when on it could be known.")
 @click.option("--zone", help="Time zone of clocks that have none, for example UTC.")
+@made_of
 @on_branch
 @with_message
 @as_json
@@ -36,6 +37,7 @@ def add(
     event_time: str | None,
     known_time: str | None,
     zone: str | None,
+    made_of: tuple[str, ...],
     branch: str,
     message: str,
     json_: bool,
@@ -47,7 +49,7 @@ def add(
     with progress(f"adding to {name}: rows") as tell:
         version = mill.data.import_from(
             name, path, key=key, event_time=event_time, known_time=known_time, zone=zone, branch=branch,
-            message=message, progress=tell, told=kept_out.append,
+            message=message, made_of=made_of, progress=tell, told=kept_out.append,
         )  # fmt: skip
     show_import(version, kept_out, begun=begun, json_=json_)
 

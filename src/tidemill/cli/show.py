@@ -74,6 +74,14 @@ def of_version(verb: Callable[..., None]) -> Callable[..., None]:
     return click.option("--version", "ref", metavar="REF", help=text)(called)
 
 
+made_of = click.option(
+    "--made-of",
+    multiple=True,
+    metavar="NAME[@REF]",
+    help="The rows were made from this by hand: tags follow; repeat it.",
+)
+
+
 def on_branch(verb: Callable[..., None]) -> Callable[..., None]:
     """A verb that writes to a branch of NAME: NAME@BRANCH, or --branch BRANCH."""
 

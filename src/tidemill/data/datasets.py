@@ -6,7 +6,7 @@ merges branches, `diffs` compares versions; a small change is written to small t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import polars as pl
@@ -47,6 +47,7 @@ __all__ = [
     "names",
     "next_number",
     "plain",
+    "reads",
     "record",
     "required",
     "resolve",
@@ -73,12 +74,14 @@ def add(
     source: str = "",
     branch: str = MAIN,
     ordered: bool | None = None,
+    made_of: Sequence[DatasetVersion] = (),
 ) -> DatasetVersion:
     """Append rows to a dataset (or replace it): the next version of a branch.
 
     key: the column that identifies a row, unique over the whole dataset. event_time, known_time: columns of UTC times,
     when it happened and from when on it could be known. ordered: the digest depends on the order of the rows, and a
-    scan gives them in it; None leaves it as it is (a new dataset has no order).
+    scan gives them in it; None leaves it as it is (a new dataset has no order). made_of: versions that the rows were
+    cut, joined or counted from by hand: the run reads them, and the tags of a column follow into one of its name.
     Adding rows that are all there already returns the version that is there; rows that a killed import wrote but did
     not record are set aside first. So an import can be run again. A replacement that differs in few rows by key stores
     those. Writers of one dataset wait for one another.
@@ -98,9 +101,10 @@ def add(
                 return _already_there(ws, before, frame)
         else:
             frame = storable(frame, where=where)
-            if before is not None and _same(ws, before, frame, key, event_time, known_time, ordered):
+            same = before is not None and _same(ws, before, frame, key, event_time, known_time, ordered)
+            if same and before is not None and reads(ws, before, made_of):
                 return before
-        inputs = [] if before is None else [("parent", before)]
+        inputs = ([] if before is None else [("parent", before)]) + [("made of", each) for each in made_of]
         with recorded(ws, "data.import", name, inputs=inputs, params={"source": source, "mode": mode}) as run:
             change: Change | None = None
             if before is None or mode == "replace":
@@ -352,6 +356,12 @@ def _same(
     if list(layers.schema(ws.tables, layers.content(before)).items()) != list(frame.schema.items()):
         return False
     return int(before.digest, 16) == rows_digest(layers.placed(frame) if was else frame)
+
+
+def reads(ws: Workspace, version: DatasetVersion, made_of: Sequence[DatasetVersion]) -> bool:
+    """Whether the run that made the version has read all of these."""
+    edges = ws.graph.edges([str(version.artifact.run_id)]) if made_of else []
+    return {each.id for each in made_of} <= {edge.artifact_id for edge in edges if edge.role == "in"}
 
 
 def _require_values(frame: pl.DataFrame, key: str, name: str) -> None:

@@ -90,14 +90,18 @@ class Data:
         message: str = "",
         branch: str = "main",
         ordered: bool | None = None,
+        made_of: Sequence[DatasetVersion | str] = (),
         told: Told | None = None,
     ) -> DatasetVersion:
-        """Add rows that keep the dataset's contract, the others go to quarantine; told: hears what became of those."""
+        """Add rows that keep the dataset's contract, the others go to quarantine; told: hears what became of those.
+
+        made_of: versions ("people", "people@2") that the rows were made from by hand; tags of columns follow.
+        """
         from tidemill.data.transfer import importing
 
         return importing.add(
             self.ws, name, frame, key=key, event_time=event_time, known_time=known_time, mode=mode, message=message,
-            branch=branch, ordered=ordered, told=told or _warn,
+            branch=branch, ordered=ordered, made_of=self._versions(made_of), told=told or _warn,
         )  # fmt: skip
 
     def import_from(
@@ -115,6 +119,7 @@ class Data:
         zone: str | None = None,
         message: str = "",
         branch: str = "main",
+        made_of: Sequence[DatasetVersion | str] = (),
         progress: Progress | None = None,
         told: Told | None = None,
     ) -> DatasetVersion:
@@ -124,8 +129,11 @@ class Data:
         return importing.import_from(
             self.ws, name, os.fspath(url), key=key, event_time=event_time, known_time=known_time, mode=mode,
             query=query, incremental=incremental, columns=columns, zone=zone, message=message, branch=branch,
-            progress=progress, told=told or _warn,
+            made_of=self._versions(made_of), progress=progress, told=told or _warn,
         )  # fmt: skip
+
+    def _versions(self, named: Sequence[DatasetVersion | str]) -> list[DatasetVersion]:
+        return [self.get(each) if isinstance(each, str) else each for each in named]
 
     def update(self, name: str, frame: pl.DataFrame, *, message: str = "", branch: str = "main") -> DatasetVersion:
         """Give existing rows new values: the key and the columns to change."""

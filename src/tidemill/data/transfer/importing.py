@@ -51,6 +51,7 @@ def add(
     source: str = "frame",
     branch: str = datasets.MAIN,
     ordered: bool | None = None,
+    made_of: Sequence[DatasetVersion] = (),
     told: Told | None = None,
 ) -> DatasetVersion:
     """Add rows from memory (see `datasets.add`) that keep the dataset's contract; the others go to quarantine.
@@ -74,6 +75,7 @@ def add(
         source=source,
         branch=branch,
         ordered=ordered,
+        made_of=made_of,
     )
 
 
@@ -92,6 +94,7 @@ def import_from(
     zone: str | None = None,
     message: str = "",
     branch: str = datasets.MAIN,
+    made_of: Sequence[DatasetVersion] = (),
     progress: Progress | None = None,
     told: Told | None = None,
 ) -> DatasetVersion:
@@ -100,7 +103,7 @@ def import_from(
     incremental: a column that grows, such as a change time: its largest imported value is remembered, and the next
     import asks for rows from that value on; where there is nothing new the version that is there is returned.
     zone: of the clocks' times that have none, for example "UTC"; without it such times are refused. progress: called
-    with rows done and rows in all (None where that is not known). told: as for `add`.
+    with rows done and rows in all (None where that is not known). made_of, told: as for `datasets.add` and `add`.
     Rows that are all there already give the version that is there, so an import can be run again.
     Raises what `open_source` and `datasets.add` raise; EmptyInput where no row keeps the contract.
     """
@@ -114,7 +117,20 @@ def import_from(
         _require_one_column(key, source.schema)
         require_columns([key, *times, *([incremental] if incremental else [])], source.schema, where=source.name)
         plan = Plan(
-            ws, name, source, key, event_time, known_time, mode, incremental, zone, message, branch, since, progress
+            ws,
+            name,
+            source,
+            key,
+            event_time,
+            known_time,
+            mode,
+            incremental,
+            zone,
+            message,
+            branch,
+            since,
+            progress,
+            made_of=made_of,
         )
         if incremental is None and source.rows is not None and source.rows <= SMALL_ROWS:
             rows = [plan.clocked(batch) for batch in source.batches()]
@@ -131,6 +147,7 @@ def import_from(
                 message=message,
                 source=source.describe(),
                 branch=branch,
+                made_of=made_of,
                 told=told,
             )
         with ExitStack() as stack:
@@ -165,7 +182,7 @@ def _streamed(plan: Plan, sieve: Sieve, told: Told | None) -> DatasetVersion:
         raise EmptyInput(f"no rows to add to dataset {name!r}; {plan.source.name} gives none")
     if before is not None and held is not None and len(keys.taken(ws.tables, held, first[plan.key])):
         return _there_already(plan, sieve, before, held, first, batches)
-    inputs = [] if before is None else [("parent", before)]
+    inputs = ([] if before is None else [("parent", before)]) + [("made of", each) for each in plan.made_of]
     params = {"source": plan.source.describe(), "mode": plan.mode}
     with recorded(ws, "data.import", name, inputs=inputs, params=params) as run, Keys(spool(ws)) as seen:
         parent = datasets.plain(ws, before) if before is not None and held is not None else None
@@ -205,6 +222,7 @@ def _same(plan: Plan, before: DatasetVersion, pinned: Pinned) -> bool:
     return (
         (before.key, before.event_time, before.known_time) == (plan.key, plan.event_time, plan.known_time)
         and before.digest == pinned.digest
+        and datasets.reads(plan.ws, before, plan.made_of)
         and before.artifact.meta.get("first_known") is None
         and dict(before.columns) == {column: str(kind) for column, kind in plan.schema.items()}
     )

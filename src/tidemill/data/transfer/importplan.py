@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zoneinfo
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -12,6 +12,7 @@ from polars.exceptions import PolarsError
 
 from tidemill.core.errors import BadInput, WrongType, nearest
 from tidemill.core.schema import fitted, storable
+from tidemill.core.types import DatasetVersion
 from tidemill.core.workspace import Workspace
 from tidemill.data.transfer.increments import as_json
 from tidemill.data.transfer.sources.source import Source
@@ -41,6 +42,7 @@ class Plan:
     largest: Any = None
     first_known: str | None = None
     schema: dict[str, pl.DataType] = field(default_factory=dict)
+    made_of: Sequence[DatasetVersion] = ()
 
     @property
     def where(self) -> str:
