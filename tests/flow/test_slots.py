@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -199,7 +200,10 @@ def test_a_schedule_that_cannot_be_read_any_more_is_told_and_keeps_no_other_back
     body = dict(ws.graph.events("schedule/build")[0].body)
     body["schedule"] = {"kind": "cron", "expression": "* * * * *", "zone": "Mars/Olympus", "catch_up": "latest"}
     ws.graph.record("schedule/a", "deployed", body)  # as if its zone had been taken out of the tz database
+    logger = logging.getLogger("tidemill.flow.slots")  # heard also where the logs were set up not to propagate
+    logger.addHandler(caplog.handler)
     taken = slots.take(ws, NOON + MINUTE, slots.Watched())
+    logger.removeHandler(caplog.handler)
     assert [run.tags["schedule"] for run in taken] == [one.name]
     assert "schedule a could not be looked at: no time zone 'Mars/Olympus'" in caplog.text
 
