@@ -36,11 +36,14 @@ def tuned(ws, flights, train, valid):
     return call
 
 
-@pytest.fixture
-def pool():
-    engine = PoolEngine(2)
-    yield engine
-    engine.close()
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory):
+    """Two workers for all tests here: to start one takes longer than most tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DIES_ONCE", str(tmp_path_factory.mktemp("marks") / "died"))
+        engine = PoolEngine(2)
+        yield engine
+        engine.close()
 
 
 def trials(ws):
@@ -142,7 +145,7 @@ def test_the_best_keeps_to_the_constraints(ws, tuned):
 def test_constraints_that_no_trial_keeps_to_are_said(tuned):
     with pytest.raises(NotFound, match="no trial of 2 keeps to auc >= 2"):
         tuned(fits.linear, trials=2, constraints=["auc >= 2"])
-    with pytest.raises(BadInput, match="no metric 'auk'.*Did you mean 'auc'"):
+    with pytest.raises(BadInput, match=r"no metric 'auk'.*Did you mean 'auc'"):
         tuned(fits.linear, constraints=["auk >= 0.5"])
     with pytest.raises(BadInput, match="constraint 'auc = 3' is not understood"):
         tuned(fits.linear, constraints=["auc = 3"])
@@ -172,6 +175,14 @@ def test_the_median_pruner_gives_up_trials_that_report_less(ws, tuned):
     assert run.status == "cancelled"
     assert run.error.startswith("given up at step")
     assert [point.value for point in ws.graph.series(run.id, "auc")] == [value for _, value in pruned[0].reports]
+
+
+@pytest.mark.parametrize("pruner", ["halving", "hyperband"])
+def test_other_pruners_end_with_the_best_of_what_is_left(ws, tuned, pruner):
+    best = tuned(fits.stepwise, trials=12, pruner=pruner)
+    view = study_of(ws, best.tuning)
+    assert {trial.state for trial in view.trials} == {"complete", "pruned"}
+    assert best.metrics["auc"] == max(trial.values[0] for trial in view.trials if trial.state == "complete")
 
 
 def test_a_reported_model_is_scored_on_the_validation_rows(ws, tuned):
@@ -215,10 +226,9 @@ def test_trials_on_worker_processes_are_the_trials_of_one_process(ws, tuned, poo
     assert here.params == best.params
 
 
-def test_a_trial_whose_worker_died_is_done_again(ws, tuned, pool, tmp_path, monkeypatch):
-    monkeypatch.setenv("DIES_ONCE", str(tmp_path / "died"))
+def test_a_trial_whose_worker_died_is_done_again(ws, tuned, pool):
     best = tuned(fits.dies_once, trials=5, engine=pool)
-    assert (tmp_path / "died").exists()
+    assert Path(os.environ["DIES_ONCE"]).exists()
     states = [trial.state for trial in study_of(ws, best.tuning).trials]
     assert states == ["complete"] * 5
 
@@ -255,7 +265,7 @@ def test_the_view_of_a_study_has_history_importance_and_slices(ws, tuned):
 
 def test_a_run_that_is_no_tuning_has_no_study(ws, tuned):
     best = tuned(fits.linear, trials=1)
-    with pytest.raises(BadInput, match="is a train.fit, not a tuning"):
+    with pytest.raises(BadInput, match=r"is a train\.fit, not a tuning"):
         study_of(ws, best.run)
 
 

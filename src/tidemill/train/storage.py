@@ -13,6 +13,7 @@ import copy
 import json
 import threading
 import time
+import weakref
 from collections.abc import Container, Sequence
 from datetime import datetime
 from typing import Any
@@ -56,9 +57,9 @@ class GraphStorage(BaseStorage):
         return {"url": self.log.ws.url, "settings": self.log.ws.settings, "options": options}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(  # type: ignore[misc]  # a new one, on connections of its own
-            open_workspace(state["url"], settings=state["settings"], create=False), **state["options"]
-        )
+        ws = open_workspace(state["url"], settings=state["settings"], create=False)
+        self.__init__(ws, **state["options"])  # type: ignore[misc]  # a new one, on connections of its own
+        weakref.finalize(self, _let_go, self.log)
 
     # ------------------------------------------------------------------------------------------------ studies
 
@@ -247,6 +248,11 @@ class GraphStorage(BaseStorage):
 
     def _is_mine(self, study: StudyState, number: int) -> bool:
         return study.owners.get(number) == self.log.me and study.trials[number].state is TrialState.RUNNING
+
+
+def _let_go(log: StudyLog) -> None:
+    log.close()
+    log.ws.close()
 
 
 def _running() -> FrozenTrial:

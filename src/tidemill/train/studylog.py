@@ -71,7 +71,7 @@ class StudyLog:
         """Forget the study; its events and runs stay in the graph."""
         with self.lock:
             body = {"study": study_id, "name": self.study(study_id).name}
-            self._pending.pop(study_id, None)
+            self._forget(study_id)
             key = f"{STUDIES}/{study_id}/deleted"
             self.ws.graph.record(STUDIES, "deleted", body, actor=self.ws.settings.who, key=key)
             self.names()
@@ -150,7 +150,7 @@ class StudyLog:
         with self.lock:
             self.flush()
             for study_id in list(self._soles):
-                self._soles.pop(study_id).release()
+                self._give_back(study_id)
             if self._alive is not None:
                 self._alive.release()
                 self._alive = None
@@ -218,31 +218,44 @@ class StudyLog:
     def _turns(self) -> None:
         """Write what waits for longer than a turn, and give a study back when another process asks for it."""
         idle = 0
-        while idle < IDLE_TURNS:
+        while True:
             with self.lock:
                 before = {study_id: ops[0] for study_id, ops in self._pending.items()}
             time.sleep(FLUSH_S)
-            idle = 0 if before else idle + 1
             with self.lock:
+                idle = idle + 1 if not before and not self._pending else 0
                 try:
                     for study_id in [key for key, ops in self._pending.items() if before.get(key) is ops[0]]:
                         self._write(study_id, [])
-                    self._yield_soles(every=idle >= IDLE_TURNS)
+                    self._answer()
                 except (TidemillError, OSError):
                     continue  # it stays pending: the next that is written at once writes it, or raises
                 if idle >= IDLE_TURNS:
                     self._writer = None
+                    for study_id in list(self._soles):
+                        self._give_back(study_id)
                     return
-        with self.lock:
-            self._writer = None
 
-    def _yield_soles(self, *, every: bool) -> None:
+    def _answer(self) -> None:
+        """Give back what another process asks for, or has deleted."""
+        self.names()
         for study_id in list(self._soles):
-            study = self.study(study_id)
-            self._catch_up(study)
-            if every or study_id in self._shared:
+            if study_id not in self._studies:
+                self._forget(study_id)
+                continue
+            self._catch_up(self._studies[study_id])
+            if study_id in self._shared:
                 self._write(study_id, [])
-                self._soles.pop(study_id).release()
+                self._give_back(study_id)
+
+    def _give_back(self, study_id: int) -> None:
+        lease = self._soles.pop(study_id, None)
+        if lease is not None:
+            lease.release()
+
+    def _forget(self, study_id: int) -> None:
+        self._pending.pop(study_id, None)
+        self._give_back(study_id)
 
 
 def owner_lease(owner: str) -> str:
