@@ -35,6 +35,16 @@ def test_a_look_up_gives_what_the_join_in_time_gives(weather: Shell, tmp_path: P
     assert pl.read_parquet(tmp_path / "o.parquet")["w_temp"].to_list() == [4.5, None]
 
 
+def test_times_without_a_zone_are_taken_in_the_one_that_is_named(weather: Shell, tmp_path: Path) -> None:
+    (tmp_path / "asked.csv").write_text("station,at\n7,2026-01-01T08:00:00\n")
+    asked = ["features", "offline", "near", "asked.csv", "--time", "at"]
+    refused = weather(*asked)
+    assert (refused.code, "times without a zone; say which zone they are in" in refused.err) == (2, True)
+    (row,) = weather(*asked, "--zone", "Europe/Berlin", "--json").json
+    assert (row["at"], row["w_temp"]) == ("2026-01-01T07:00:00.000000Z", 4.5)
+    assert "Did you mean 'Europe/Berlin'?" in weather(*asked, "--zone", "Europe/Berln").err
+
+
 def test_an_answer_of_nulls_names_the_flag_for_an_earlier_moment(weather: Shell) -> None:
     weather("features", "materialize", "near")
     assert "features lookup near station=7 --at TIME" in weather("features", "lookup", "near", "station=7").err

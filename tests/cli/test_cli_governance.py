@@ -117,9 +117,16 @@ def test_other_purposes_are_refused_from_the_first_permit_on(people: Shell) -> N
     assert people("dataset", "disallow", "people").code == 2
 
 
-def test_rows_past_their_time_go_unless_a_case_holds_them(people: Shell) -> None:
+def test_rows_past_their_time_go_unless_a_case_holds_them(people: Shell, tmp_path: Path) -> None:
     people("dataset", "keep", "people", "400d")
     (due,) = people("dataset", "retention", "--json").json
+    assert people("dataset", "retention", "people", "--json").json == [due]
+    (tmp_path / "other.csv").write_text("id\n1\n")
+    people("dataset", "add", "other", "other.csv", "--key", "id")
+    nothing = people("dataset", "retention", "other")
+    assert (nothing.code, nothing.out) == (0, "(none)\nrows of other are kept for ever\n")
+    assert people("dataset", "retention", "other", "--apply", "--json").json == []
+    assert people("dataset", "retention", "pepole").code == 1
     assert (due["dataset"], due["rows"]) == ("people", 2)
     people("dataset", "hold", "people", "case-7", "--reason", "court")
     assert people("dataset", "retention", "--apply", "--json").json[0]["how"] == "held"

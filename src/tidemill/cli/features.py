@@ -78,12 +78,20 @@ def define(ctx: click.Context, view: str, sources: tuple[str, ...], path: Path |
 @click.argument("view")
 @click.argument("path", type=click.Path())
 @click.option("--time", required=True, metavar="COLUMN", help="Column of the moments to look back from.")
+@click.option("--zone", help="Time zone of times that have none, for example UTC.")
 @click.option("--output", "-o", type=click.Path(path_type=Path, dir_okay=False), help="Parquet file; default: show.")
 @click.option("--purpose", help="What for; checked where a dataset of the view has a policy.")
 @as_json
 @click.pass_context
 def offline(
-    ctx: click.Context, view: str, path: str, time: str, output: Path | None, purpose: str | None, json_: bool
+    ctx: click.Context,
+    view: str,
+    path: str,
+    time: str,
+    zone: str | None,
+    output: Path | None,
+    purpose: str | None,
+    json_: bool,
 ) -> None:
     """The rows of a file, each with the view's features as they were known at its time.
 
@@ -93,7 +101,7 @@ def offline(
     from tidemill.data.catalogue import access
 
     mill.features.require(view, purpose)
-    made = mill.features.offline(view, read(path), time=time)
+    made = mill.features.offline(view, read(path), time=time, zone=zone)
     made = access.masked(mill.ws, made.lazy(), mill.features.hidden(view)).collect()
     if output is not None:
         made.write_parquet(output)

@@ -69,24 +69,33 @@ def keep(ctx: click.Context, name: str, period: timedelta | None, for_ever: bool
 
 
 @click.command()
+@click.argument("name", required=False)
 @click.option("--apply", "how", flag_value="delete", help="Leave these rows out from the next versions on.")
 @click.option("--erase", "how", flag_value="erase", help="Take them out of every version, log and label.")
 @as_json
 @click.pass_context
-def retention(ctx: click.Context, how: Literal["delete", "erase"] | None, json_: bool) -> None:
-    """Datasets with rows that are kept for longer than their policy says."""
+def retention(ctx: click.Context, name: str | None, how: Literal["delete", "erase"] | None, json_: bool) -> None:
+    """Datasets (or NAME) with rows that are kept for longer than their policy says; `keep` says how long that is."""
     policies = project(ctx).policies
     columns = {"dataset": "dataset", "rows": "rows", "older_versions": "older versions with such rows"}
     rows: list[dict[str, Any]]
     if how is not None:
-        rows = [asdict(each) for each in policies.apply_retention(how=how)]
+        rows = [asdict(each) for each in policies.apply_retention(name, how=how)]
         columns |= {"how": "what was done"}
     else:
         rows = [asdict(each) | {"before": each.before.isoformat(timespec="seconds"), "held": list(each.held)}
-                for each in policies.due()]  # fmt: skip
+                for each in policies.due(name)]  # fmt: skip
         columns |= {"before": "older than", "held": "held by"}
-    then = "tidemill audit who --what erased" if how else "tidemill dataset retention --apply"
-    show(rows, json_=json_, people=lambda: table(rows, columns), then=then if rows else "")
+    of = "" if name is None else f" {name}"
+    then = "tidemill audit who --what erased" if how else f"tidemill dataset retention{of} --apply"
+
+    def people() -> None:
+        table(rows, columns)
+        if name is not None:
+            kept = policies.get(name).keep_for
+            click.echo(f"rows of {name} are kept for {'ever' if kept is None else _days(kept)}")
+
+    show(rows, json_=json_, people=people, then=then if rows else "")
 
 
 @click.command()

@@ -59,11 +59,11 @@ class Features:
         found = {each.name: each for each in reversed(list(every)) if isinstance(each, Artifact)}
         return [each for _, each in sorted(found.items())]
 
-    def offline(self, view: View | str, left: pl.DataFrame, *, time: str) -> pl.DataFrame:
-        """Exactly the rows of `left`, each with the features as they were known at its `time`."""
+    def offline(self, view: View | str, left: pl.DataFrame, *, time: str, zone: str | None = None) -> pl.DataFrame:
+        """Exactly the rows of `left`, each with the features as they were known at its `time`; zone: of those times."""
         from tidemill.data.feature_store import features
 
-        return features.offline(self.ws, view, left, time=time)
+        return features.offline(self.ws, view, left, time=time, zone=zone)
 
     def materialize(
         self,

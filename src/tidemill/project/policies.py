@@ -58,21 +58,23 @@ class Policies:
 
         return policies.keep_for(self.ws, dataset, period)
 
-    def due(self) -> list[Due]:
-        """The datasets that hold rows for longer than their policy says."""
+    def due(self, dataset: str | None = None) -> list[Due]:
+        """The datasets (or that one) that hold rows for longer than their policy says."""
         from tidemill.data.catalogue import policies
 
-        return policies.due(self.ws)
+        return policies.due(self.ws, dataset)
 
-    def apply_retention(self, *, how: Literal["delete", "erase"] = "delete") -> list[Applied]:
-        """Remove what is due, but for datasets under a legal hold.
+    def apply_retention(
+        self, dataset: str | None = None, *, how: Literal["delete", "erase"] = "delete"
+    ) -> list[Applied]:
+        """Remove what is due (of all datasets, or of that one), but for datasets under a legal hold.
 
         how: "delete" leaves it out from the next versions on; "erase" takes it out of every version, log and label.
         """
         from tidemill.data.catalogue import policies
         from tidemill.improve.erasure import erasing
 
-        return policies.apply_retention(self.ws, erase=erasing.erase_rows if how == "erase" else None)
+        return policies.apply_retention(self.ws, dataset, erase=erasing.erase_rows if how == "erase" else None)
 
     def hold(self, dataset: str, case: str, *, reason: str = "") -> Event:
         """Forbid erasure and retention of a dataset for a case."""

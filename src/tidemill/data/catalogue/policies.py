@@ -213,10 +213,13 @@ def keep_for(ws: Workspace, dataset: str, period: timedelta | None) -> Policy:
     return _change(ws, dataset, lambda known: replace(known, keep_for=period))
 
 
-def due(ws: Workspace) -> list[Due]:
-    """The datasets that hold rows for longer than their policy says, held ones too; by name."""
+def due(ws: Workspace, name: str | None = None) -> list[Due]:
+    """The datasets (or the one of that name) that hold rows for longer than their policy says, held ones too."""
+    if name is not None:
+        datasets.get(ws, name)  # or NotFound
     found = []
-    for subject in sorted({event.subject for event in ws.graph.events("policy/*", kind="set")}):
+    asked = "policy/*" if name is None else f"policy/{name}"
+    for subject in sorted({event.subject for event in ws.graph.events(asked, kind="set")}):
         policy = get(ws, subject.removeprefix("policy/"))
         if policy.keep_for is None:
             continue
@@ -229,14 +232,14 @@ def due(ws: Workspace) -> list[Due]:
     return found
 
 
-def apply_retention(ws: Workspace, *, erase: Erase | None = None) -> list[Applied]:
-    """Remove what is due, but for datasets under a legal hold. Each dataset is a run "data.retention".
+def apply_retention(ws: Workspace, name: str | None = None, *, erase: Erase | None = None) -> list[Applied]:
+    """Remove what is due (of all datasets, or that one) but for a legal hold. Each dataset is a run "data.retention".
 
     erase: removes the rows of these keys from every version, as erasure does; called once a dataset. Without it each
     branch goes on without them and earlier versions keep them: `older_versions` says how many do.
     """
     done = []
-    for each in due(ws):
+    for each in due(ws, name):
         if each.held:
             done.append(Applied(each.dataset, each.rows, "held", each.older_versions))
             continue

@@ -10,7 +10,7 @@ from tidemill.core.errors import BadInput, require_columns
 from tidemill.core.recording import recorded
 from tidemill.core.types import Artifact, DatasetVersion
 from tidemill.core.workspace import Workspace
-from tidemill.data import datasets
+from tidemill.data import clocks, datasets
 from tidemill.data.feature_store.asof import Join, as_of_all
 from tidemill.data.feature_store.views import KIND, Source, View, find, get, source
 
@@ -42,17 +42,20 @@ def offline(
     left: pl.DataFrame,
     *,
     time: str,
+    zone: str | None = None,
     at: Mapping[str, DatasetVersion] | None = None,
 ) -> pl.DataFrame:
     """Exactly the rows of `left` in their order, each with the view's features as they were known at its `time`.
 
     left: has the view's entity columns and `time`, the moment for which to look back. Nulls where nothing was known, or
-    where what was known is older than a source allows; never a value that became known later. at: the versions to
-    read, newest by default. Raises UnknownColumn, WrongType, or BadInput for a name that is taken.
+    where what was known is older than a source allows; never a value that became known later. zone: of times that have
+    none, for example "Europe/London"; these, and times as text, become UTC. at: the versions to read, newest by
+    default. Raises UnknownColumn, WrongType, or BadInput for a name that is taken.
     """
     view = get(ws, view) if isinstance(view, str) else view
     used = {**versions(ws, view), **(at or {})}
     require_columns([time, *view.entities], left.columns, where="the rows that ask for features")
+    left = left.with_columns(clocks.utc(left[time], zone=zone, where="the rows that ask for features"))
     return as_of_all(left, [join(ws, each, used[each.dataset]) for each in view.sources], left_time=time)
 
 
