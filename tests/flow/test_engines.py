@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -173,6 +174,29 @@ def test_closing_ends_what_runs_and_what_waits(tmp_path: Path) -> None:
     assert wait_until(lambda: all(gone(int(pid)) for pid in path.read_text().split()), 2)
     with pytest.raises(BadInput, match="task 'double': this engine is closed; open another one"):
         engine.submit(double, 1)
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_a_worker_that_cannot_be_started_is_told_and_leaves_nothing_open(one: Engine) -> None:
+    had = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.dup(0)
+    os.close(lowest)
+    before = open_files()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + 3, had[1]))  # a worker needs more than three
+    try:
+        tasks = [one.submit(double, number) for number in range(3)]
+        for task in tasks:
+            with pytest.raises(
+                ServerFailed, match="no worker process can be started for task 'double': Too many open files; free some"
+            ):
+                task.result(60)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, had)
+    assert open_files() == before
+    assert one.submit(double, 4).result(60) == 8
 
 
 PROGRAM = """

@@ -238,6 +238,21 @@ class PoolEngine:
 
     def _listen(self) -> None:
         """The engine's thread."""
+        try:
+            self._serve()
+        except BaseException as error:
+            # nobody else would tell those who wait
+            with self._lock:
+                self._closed = True
+                lost = [job for job in (*self._waiting, *self._workers.values()) if job is not None]
+                self._waiting.clear()
+                for worker in self._workers:
+                    worker.kill()
+            for job in lost:
+                job.fail(ServerFailed(f"the pool ended in the middle of task {job.name!r}: {error}; open another one"))
+            raise
+
+    def _serve(self) -> None:
         while True:
             with self._lock:
                 self._wake_at = min((job.deadline for job in self._workers.values() if job), default=math.inf)
@@ -255,7 +270,7 @@ class PoolEngine:
                 given: list[tuple[Worker, _Job]] = []
                 if not self._closed:
                     for _ in range(self._wanted()):
-                        self._start()
+                        self._start(ended)
                     given = self._assign()
             _hand_out(given)
             for tell in ended:
@@ -264,8 +279,19 @@ class PoolEngine:
                 self._let_go()
                 return
 
-    def _start(self) -> None:
-        worker = Worker()
+    def _start(self, ended: list[Callable[[], None]]) -> None:
+        try:
+            worker = Worker()
+        except OSError as error:
+            if not self._workers and self._waiting:  # else those that are there go on, and it is tried again
+                self._ring()
+                job = self._waiting.popleft()
+                job.over = True
+                told = ServerFailed(
+                    f"no worker process can be started for task {job.name!r}: {error.strerror}; free some"
+                )
+                ended.append(lambda: job.fail(told))
+            return
         self._workers[worker] = None
         for source in (worker.connection, worker.sentinel):
             if source is not None:

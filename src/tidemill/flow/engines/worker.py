@@ -17,7 +17,7 @@ import sys
 import sysconfig
 import threading
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -46,21 +46,26 @@ class Worker:
     """The parent's end of a worker process. `sentinel` is readable when it has ended (Linux; elsewhere None)."""
 
     def __init__(self) -> None:
-        ours, theirs = Pipe(duplex=True)
-        lifeline, self._alive = os.pipe()
-        program = f"from tidemill.flow.engines.worker import main; main({theirs.fileno()}, {lifeline})"
         flags = [f"-W{option}" for option in sys.warnoptions]
-        self.process = subprocess.Popen(
-            [sys.executable, *flags, "-c", program],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(search_path())},  # it may have been put there at run time
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-            pass_fds=(theirs.fileno(), lifeline),
-        )
-        theirs.close()
-        os.close(lifeline)
-        self.connection = ours
-        self.sentinel = os.pidfd_open(self.process.pid) if hasattr(os, "pidfd_open") else None
+        with ExitStack() as undo, ExitStack() as theirs:
+            self.connection, channel = Pipe(duplex=True)
+            undo.callback(self.connection.close)
+            theirs.callback(channel.close)
+            lifeline, self._alive = os.pipe()
+            undo.callback(os.close, self._alive)
+            theirs.callback(os.close, lifeline)
+            program = f"from tidemill.flow.engines.worker import main; main({channel.fileno()}, {lifeline})"
+            self.process = subprocess.Popen(
+                [sys.executable, *flags, "-c", program],
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(search_path())},  # as it is at run time
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                pass_fds=(channel.fileno(), lifeline),
+            )
+            undo.callback(self.process.wait)
+            undo.callback(self.process.kill)
+            self.sentinel = os.pidfd_open(self.process.pid) if hasattr(os, "pidfd_open") else None
+            undo.pop_all()  # all of it is there: keep it
         self.gpus: tuple[int, ...] | None = None
         self.ready = False
         self._sending = threading.Lock()
