@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import polars as pl
 import pytest
 
 from tidemill.core.errors import BadInput, Refused
@@ -12,7 +14,9 @@ from tidemill.core.ids import parse_time
 from tidemill.core.recording import recorded
 from tidemill.core.types import DatasetVersion
 from tidemill.core.workspace import Workspace
+from tidemill.data import datasets
 from tidemill.data.catalogue import access, governance, policies
+from tidemill.data.quality import contract, contracts
 from tidemill.track import auditing
 
 
@@ -116,4 +120,46 @@ def test_a_line_reads_as_a_sentence(story: Workspace, people: DatasetVersion) ->
     governance.tag(story, "people", "email", "pii:email")
     access.scan(story, people, actor="eve", columns=["email"])
     line = auditing.who(story, what="read")[-1]
-    assert auditing.text(line).endswith(f"Z eve read dataset/people (event {line['seq']}, read; masked email)")
+    assert auditing.text(line).endswith(
+        f"Z eve read dataset/people (event {line['seq']}, read; version 1; masked email)"
+    )
+
+
+def test_a_change_says_what_was_set(story: Workspace, people: DatasetVersion) -> None:
+    begun = story.graph.events(last=1)[0].seq
+    governance.describe(story, "people", owner="ada")
+    governance.tag(story, "people", "email", "pii:email")
+    governance.describe(story, "people", owner="", licence="internal")
+    governance.untag(story, "people", "email")
+    policies.allow(story, "people", "churn", "consent")
+    datasets.add(
+        story, "times", pl.DataFrame({"n": [1], "at": [datetime(2026, 1, 1, tzinfo=UTC)]}), key="n", event_time="at"
+    )
+    policies.keep_for(story, "times", timedelta(days=400))
+    policies.disallow(story, "people", "churn")
+    contracts.set_contract(story, "people", contract.rules(["email not_null", "person unique"]))
+    contracts.set_contract(story, "people", contract.rules(["person unique", "email matches @"]))
+    datasets.tag(story, "people", 1, "first")
+    access.grant(story, "eve", "pii")
+    policies.hold(story, "people", "A-7", reason="a claim")
+    lines = [line for line in auditing.who(story) if line.get("seq", 0) > begun]
+    assert [line["said"] for line in lines] == [
+        "owner ada",
+        "column email tagged pii:email",
+        "owner taken back; licence internal",
+        "column email no longer tagged pii:email",
+        "churn allowed (consent)",
+        "rows kept for 400 days",
+        "churn no longer allowed",
+        "new rules: email not_null, person unique",
+        "new rules: email matches @; without: email not_null",
+        "tag first on version 1",
+        "role admin given",
+        "role pii given",
+        "held for case A-7 (a claim)",
+    ]
+
+
+def test_an_event_of_any_kind_says_something(ws: Workspace) -> None:
+    ws.graph.record("other/x", "moved", {"format": 1, "to": "there", "count": 3, "more": {"a": 1}})
+    assert auditing.who(ws)[-1]["said"] == "count 3, to there"

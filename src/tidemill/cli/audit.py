@@ -88,8 +88,5 @@ def who(
 
 
 def _more(line: dict[str, Any]) -> str:
-    body = line.get("body") or {}
-    said = [f"version {line['version']}"] if "version" in line else []
-    said += [f"purpose {body['purpose']}"] if body.get("purpose") else []
-    said += [f"masked {', '.join(body['masked'])}"] if body.get("masked") else []
-    return "; ".join(said)
+    version = [f"version {line['version']}"] if "version" in line else []
+    return "; ".join([*version, *([line["said"]] if line.get("said") else [])])

@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 from tidemill.core.errors import BadInput, NotFound, nearest
 from tidemill.core.ids import iso
-from tidemill.core.types import Artifact, Edge, Event, Query, Run
+from tidemill.core.types import Artifact, Edge, Event, Json, Query, Run
 from tidemill.core.workspace import Workspace
+from tidemill.track.phrases import said
 
 What = Literal["read", "changed", "promoted", "erased"]
 WHATS: tuple[What, ...] = ("read", "changed", "promoted", "erased")
@@ -38,8 +39,8 @@ def who(
     what: "read" (events "read" and "refused" of catalogue.access; the inputs of runs), "changed" (the outputs of runs;
     events), "promoted" (aliases, traffic, decisions of the loop), "erased"; all by default. subject: "dataset/flights",
     "model/departures@champion", a name alone, or a beginning ending in "*". since <= at < until, the real time.
-    A line of an event has `seq` and its `body`, one of a run `run` and the artifact's `version`. A run reads and
-    changes when it starts. Raises BadInput for another `what`.
+    A line of an event has `seq`, its `body` and what it says (`said`), one of a run `run` and the artifact's `version`.
+    A run reads and changes when it starts. Raises BadInput for another `what`.
     """
     if what is not None and what not in WHATS:
         raise BadInput(f"{what!r} is not asked of the audit log; allowed: {', '.join(WHATS)}.{nearest(what, WHATS)}")
@@ -60,13 +61,11 @@ def text(line: Line) -> str:
     """One line for people.
 
     >>> text({"at": "2026-01-01T00:00:00.000000Z", "actor": "ada", "what": "read", "subject": "dataset/people",
-    ...       "kind": "read", "seq": 7, "body": {"purpose": "support", "masked": ["email"]}})
+    ...       "kind": "read", "seq": 7, "said": "purpose support; masked email"})
     '2026-01-01T00:00:00Z ada read dataset/people (event 7, read; purpose support; masked email)'
     """
-    body = dict(line.get("body") or {})
     more = [f"event {line['seq']}, {line['kind']}" if "seq" in line else f"run {line['run'][:12]}, {line['kind']}"]
-    more += [f"purpose {body['purpose']}"] if body.get("purpose") else []
-    more += [f"masked {', '.join(body['masked'])}"] if body.get("masked") else []
+    more += [line["said"]] if line.get("said") else []
     more += [f"version {line['version']}"] if "version" in line else []
     at = f"{str(line['at']).partition('.')[0].removesuffix('Z')}Z"
     return f"{at} {line['actor']} {line['what']} {line['subject']} ({'; '.join(more)})"
@@ -79,13 +78,17 @@ def _matches(have: str, wanted: str) -> bool:
 
 
 def _of_events(ws: Workspace, what: What | None) -> Iterator[Line]:
+    before: dict[str, Json] = {}  # what was set last of each subject
     for event in ws.graph.events("read/*" if what == "read" else None):
+        told = said(event, before.get(event.subject))
+        if event.kind == "set":
+            before[event.subject] = event.body
         deed = _deed(event)
         if deed is not None:
             line: Line = {"at": iso(event.at), "actor": event.actor, "what": deed, "subject": _subject(event.subject)}
             if event.subject.startswith("artifact/"):
                 line |= _named(ws, event.subject.removeprefix("artifact/"))
-            yield {**line, "kind": event.kind, "seq": event.seq, "body": dict(event.body)}
+            yield {**line, "kind": event.kind, "seq": event.seq, "said": told, "body": dict(event.body)}
 
 
 def _deed(event: Event) -> What | None:
