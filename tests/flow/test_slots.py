@@ -262,3 +262,21 @@ def test_an_alert_of_the_kinds_asked_for_runs(ws: Workspace) -> None:
     (run,) = slots.claim(ws, one, now)
     assert (run.params, run.tags["trigger"]) == ({"alert": drift}, "alert")
     assert slots.claim(ws, one, now) == []
+
+
+def test_what_other_phases_record_sets_schedules_off(ws: Workspace) -> None:
+    import polars as pl
+
+    from tidemill.core.types import Alert
+    from tidemill.data import datasets
+    from tidemill.watch.alerts import raise_alert
+
+    on_rows = deployed(ws, on_dataset("flights"), name="on-rows", slot_param="version")
+    on_drift = deployed(ws, on_alert("departures", "input drift"), name="on-drift", slot_param="alert")
+    made = datasets.add(ws, "flights", pl.DataFrame({"id": [1, 2], "delay": [3.0, 4.0]}), key="id")
+    raise_alert(ws, Alert("departures", "input drift", NOON, "delay moved", {"column": "delay"}))
+    now = datetime.now(UTC) + MINUTE / 2
+    assert [run.params for run in slots.claim(ws, on_rows, now)] == [{"version": made.id}]
+    (run,) = slots.claim(ws, on_drift, now)
+    assert run.params["alert"]["text"] == "delay moved"
+    assert run.params["alert"]["evidence"] == {"column": "delay"}
