@@ -5,7 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
 
@@ -23,6 +23,7 @@ def labelled(draw):
 
 
 @given(labelled())
+@settings(deadline=None)
 def test_scores_agree_with_scikit_learn(data):
     y, p = data
     assert scores.auc(y, p) == pytest.approx(metrics.roc_auc_score(y, p), abs=1e-12)

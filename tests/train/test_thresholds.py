@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
 
@@ -27,6 +27,7 @@ def cost_at(y, p, cut, costs):
     st.lists(st.tuples(st.integers(0, 1), st.sampled_from([0.1, 0.3, 0.5, 0.9])), min_size=1, max_size=30),
     st.sampled_from([(1, 1, 0, 0), (1, 10, 0, 0), (5, 1, -2, 0), (1, 1, 0, 0.5)]),
 )
+@settings(deadline=None)
 def test_no_cut_is_cheaper(rows, costs):
     y, p = (np.array(each) for each in zip(*rows, strict=True))
     got = cheapest(

@@ -15,9 +15,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tidemill.core.errors import BadInput, NotEnoughRows, nearest
-from tidemill.core.scores.binary import expected_calibration_error
 from tidemill.core.scores.checking import Floats, checked
-from tidemill.train.intervals import t_interval, wilson
+from tidemill.train.intervals import Interval, interval, t_interval, wilson
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +37,8 @@ class GroupScores:
     observed: y = 1; selected: called positive; recall (true positive rate): called positive where y = 1;
     false_alarms (false positive rate): called positive where y = 0; precision: y = 1 where called positive.
     off: mean of y - p (above 0: p is too low for this group), with a Student's t interval off_low..off_high.
-    calibration_error: the expected one over ten bins, None for p outside 0..1. It is never below 0 and larger in
-    smaller groups.
+    calibration_error: the expected one over ten bins, None for p outside 0..1; it is larger in smaller groups, its
+    interval (bootstrap) is not moved by that.
     """
 
     group: str
@@ -52,7 +51,7 @@ class GroupScores:
     off: float
     off_low: float
     off_high: float
-    calibration_error: float | None
+    calibration_error: Interval | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +131,8 @@ def fairness(
     texts = np.array([_text(each) for each in _listed(group)], dtype=object)
     if texts.shape != truth.shape:
         raise BadInput(f"group has shape {texts.shape} for {len(truth)} rows; give one group a row")
-    if not 0 < level < 1:
-        raise BadInput(f"level is {level}; it must lie between 0 and 1, for example 0.95")
+    if not 0 < level < 1 or min_rows < 2:
+        raise BadInput(f"level is {level} and min_rows {min_rows}; allowed are 0 to 1 (0.95) and two rows or more")
     names, places, counts = np.unique(texts, return_inverse=True, return_counts=True)
     kept = [place for place in np.argsort(-counts, kind="stable").tolist() if counts[place] >= min_rows]
     if len(kept) < 2:
@@ -193,7 +192,7 @@ def _scores(name: str, truth: Floats, p: Floats, threshold: float, level: float)
         share(true, said),
         mean,
         *t_interval(mean, error, len(off) - 1, level),
-        expected_calibration_error(truth, p) if p.min() >= 0 and p.max() <= 1 else None,
+        interval(truth, p, "calibration_error", level=level) if p.min() >= 0 and p.max() <= 1 else None,
     )
 
 
