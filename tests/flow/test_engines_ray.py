@@ -13,9 +13,7 @@ from typing import Any
 
 import pytest
 
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # servers on 127.0.0.1 only
-
+from ray_clusters import two_nodes
 from tidemill.core.engine import Engine, Resources
 from tidemill.core.errors import BadInput, ServerFailed
 from tidemill.flow.engines import ray as rays
@@ -28,15 +26,8 @@ ray = pytest.importorskip("ray")
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    """A head of two cores and a second node of one, each with its own daemons, all on 127.0.0.1."""
-    from ray.cluster_utils import Cluster
-
-    made = Cluster()
-    shared = {"node_ip_address": "127.0.0.1", "include_dashboard": False, "object_store_memory": 80 * 2**20}
-    made.add_node(num_cpus=2, memory=2 * 2**30, **shared)
-    made.add_node(num_cpus=1, memory=2**30, resources={"second": 1}, **shared)
-    yield made
-    made.shutdown()
+    with two_nodes({"num_cpus": 2, "memory": 2 * 2**30}, {"num_cpus": 1, "num_gpus": 2, "memory": 2**30}) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
@@ -66,10 +57,21 @@ def write_pids_and_sleep(path: str) -> int:
 
 
 def test_it_has_what_its_nodes_have(engine: Engine) -> None:
-    assert engine.resources() == Resources(cpu=3.0, gpu=0.0, memory_bytes=3 * 2**30)
+    assert engine.resources() == Resources(cpu=3.0, gpu=2.0, memory_bytes=3 * 2**30)
     # three cores there are, but no node has them
     with pytest.raises(BadInput, match="task 'double' asks for 3 cores and 0 GPUs; this engine has 2 and 0"):
         engine.submit(double, 1, needs=Resources(cpu=3))
+
+
+def seen_gpus(_: int) -> str | None:
+    time.sleep(1)
+    return os.environ.get("CUDA_VISIBLE_DEVICES")
+
+
+def test_each_gpu_is_one_tasks_at_a_time(engine: Engine) -> None:
+    one = Resources(cpu=0.5, gpu=1)
+    tasks = [engine.submit(seen_gpus, number, needs=one) for number in range(2)]
+    assert sorted(str(task.result(60)) for task in tasks) == ["0", "1"]
 
 
 def test_all_nodes_listen_on_this_machine_only(engine: Engine) -> None:

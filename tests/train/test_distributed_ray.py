@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from parallel_steps import START, newton, rows, settled, slopes
 
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # servers on 127.0.0.1 only
-
+from ray_clusters import fail, pids_of, two_nodes
 from tidemill.core.engine import Engine
 from tidemill.core.workspace import open_workspace
 from tidemill.data import datasets
@@ -33,14 +28,8 @@ ray = pytest.importorskip("ray")
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    from ray.cluster_utils import Cluster
-
-    made = Cluster()
-    shared = {"node_ip_address": "127.0.0.1", "include_dashboard": False, "object_store_memory": 80 * 2**20}
-    made.add_node(num_cpus=1, **shared)
-    made.add_node(num_cpus=1, **shared)
-    yield made
-    made.shutdown()
+    with two_nodes({"num_cpus": 1}, {"num_cpus": 1}) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
@@ -75,18 +64,12 @@ def test_a_killed_node_costs_its_shares(engine: Engine, cluster: Any, alone: byt
     (second,) = cluster.worker_nodes
 
     def lose_a_node() -> None:
-        raylet = psutil.Process(second.all_processes["raylet"][0].process.pid)
-
         def busy() -> bool:
-            family = {str(each.pid) for each in raylet.children(recursive=True)}
+            family = {str(pid) for pid in pids_of(second)}
             return bool(family & {mark.read_text() for mark in tmp_path.glob("*-2")})
 
         assert wait_until(busy)
-        # a machine that fails takes all of its processes with it, and Ray's own workers would end their call first
-        for each in [raylet, *raylet.children(recursive=True)]:
-            with suppress(psutil.NoSuchProcess):
-                each.kill()
-        cluster.remove_node(second, allow_graceful=False)
+        fail(cluster, second)
 
     killer = threading.Thread(target=lose_a_node)
     killer.start()
