@@ -16,12 +16,13 @@ import pytest
 
 from tidemill.core.ids import utc_now
 from tidemill.core.recording import outputs_of
-from tidemill.core.types import Query, Run
+from tidemill.core.types import DatasetVersion, Query, Run
 from tidemill.core.workspace import Workspace, open_workspace
+from tidemill.data import datasets
 from tidemill.flow import approvals, backfill, entries, execution, queues, scheduler, schedules
 from tidemill.flow.engines import here
 from tidemill.flow.queues import STARTED
-from tidemill.flow.schedules import every
+from tidemill.flow.schedules import every, on_dataset
 
 FLOWS = '''
 import os
@@ -85,6 +86,25 @@ def named():
 @pipeline(name="hurries")
 def hurries():
     return note("yes" if approve("promote?", timeout="1s") else "no")
+
+
+@step(cache=False)
+def grow(place: str) -> int:
+    import polars as pl
+
+    from tidemill.core.workspace import open_workspace
+    from tidemill.data import datasets
+
+    ws = open_workspace(place)
+    with Path("grown").open("a") as file:
+        file.write("x")
+    rows = datasets.get(ws, "rows").rows
+    return datasets.add(ws, "rows", pl.DataFrame({"id": [rows + 1]}), key="id").rows
+
+
+@pipeline(name="grows")
+def grows(place: str):
+    return grow(place)
 
 
 @pipeline(name="asks")
@@ -262,6 +282,30 @@ def test_one_that_is_cancelled_while_it_runs_ends_so(ws: Workspace, folder: Path
     ws.graph.record(f"flow/{run.id}", "cancel", {"by": "ada"}, actor="ada")
     assert ended(ws, run).status == "cancelled"
     assert notes(folder) == ["d-first"]
+
+
+@pytest.mark.usefixtures("serving")
+def test_a_pipeline_that_writes_to_what_it_waits_for_runs_once_a_version_of_others(ws: Workspace, folder: Path) -> None:
+    add(ws, 1)
+    where = {"place": str(ws.root)}
+    schedules.deploy(ws, "grows", "flows.py:grows", on_dataset("rows"), params=where, folder=folder)
+    version = add(ws, 2)
+    until(lambda: ws.graph.events("slot/grows"))
+    (claimed,) = ws.graph.events("slot/grows")
+    run = ended(ws, run_of(ws, claimed.body["run"]))
+    assert (run.status, run.tags["slot"]) == ("done", f"dataset/{version.id}")
+    assert datasets.get(ws, "rows").rows == 3
+    made = run_of(ws, str(datasets.get(ws, "rows").artifact.run_id))
+    assert made.parent == run.id
+    time.sleep(1.0)  # several steps of the scheduler
+    assert ws.graph.events("slot/grows") == [claimed]
+    assert (folder / "grown").read_text() == "x"
+
+
+def add(ws: Workspace, number: int) -> DatasetVersion:
+    import polars as pl
+
+    return datasets.add(ws, "rows", pl.DataFrame({"id": [number]}), key="id")
 
 
 @pytest.mark.usefixtures("serving")

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from functools import cache
 from importlib.metadata import Distribution, distributions
@@ -29,6 +30,8 @@ from tidemill.core.workspace import Workspace
 
 PROCESS = "process"  # a tag of a run that goes on: which process does it, "machine/number"
 PAGE = 1000  # runs read at a time
+# The execution of a pipeline that the code here is a part of, by its run's id: what it records has it as its parent.
+inside: ContextVar[str | None] = ContextVar("tidemill_inside", default=None)
 
 
 class Recorder:
@@ -120,6 +123,7 @@ def recorded(
 ) -> Iterator[Recorder]:
     """Run the body as a recorded run; an exception ends it as "failed" with its text and is raised on.
 
+    parent: the run it is a part of; by default the execution of a pipeline in whose step this is called (`inside`).
     inputs: (slot, artifact) pairs. code: digest of the code's text in the store. The environment is recorded once per
     process. Under a clock (Workspace.at) the run's tag "clock" holds the simulated time.
     """
@@ -137,7 +141,7 @@ def recorded(
         tags=tagged,
         code=code,
         environment=environment(ws),
-        parent=parent,
+        parent=inside.get() if parent is None else parent,
         actor=ws.settings.who,
     )
     alive = locks.lease(ws, _lease(run))

@@ -266,7 +266,10 @@ def _own(ws: Workspace, one: Scheduled, made: Artifact) -> bool:
     """Whether an execution of the schedule made the artifact: running again for it would never end."""
     run_id = made.run_id
     while run_id is not None:
-        run = ws.graph.get(run_id)
+        try:
+            run = ws.graph.get(run_id)
+        except NotFound:
+            return False
         if not isinstance(run, Run):
             return False
         if run.tags.get("schedule") == one.name:

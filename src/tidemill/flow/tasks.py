@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import resource
 import sys
 import time
@@ -16,6 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, TextIO
 
+from tidemill.core import recording
 from tidemill.core.errors import NotFound
 from tidemill.core.workspace import Workspace, open_workspace
 from tidemill.flow import values
@@ -23,6 +25,7 @@ from tidemill.flow.refs import building
 from tidemill.flow.steps import Step
 from tidemill.flow.values import Output
 
+_OTHER = re.compile(r"[^\w.\[\]#-]")
 SMALL_BYTES = 65_536  # below it a result comes back with its bytes: one writer stores many at once
 
 
@@ -92,12 +95,14 @@ current: ContextVar[TaskSpec | None] = ContextVar("tidemill_task", default=None)
 def perform(spec: TaskSpec, ws: Workspace | None = None) -> TaskResult:
     """Make the call. The step's own error is a part of the result, so that its log and times come back with it."""
     began, cpu_began = time.perf_counter(), _cpu_s()
-    log = Log(Path(spec.log))
+    log = Log(spec.log)
     outside, inside = building.set(None), current.set(spec)
+    part_of = recording.inside.set(spec.run_id)
     try:
         with _captured(log, whole=ws is None):
             result = _called(spec, ws or _workspace(spec.place))
     finally:
+        recording.inside.reset(part_of)
         current.reset(inside)
         building.reset(outside)
         log.close()
@@ -119,8 +124,8 @@ def read_secret(name: str) -> str:
 class Log:
     """A file that is made when the first text comes."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: str) -> None:
+        self._path = path
         self.written = False
         self._file: TextIO | None = None
 
@@ -134,17 +139,19 @@ class Log:
     def open(self) -> TextIO:
         """The file."""
         if self._file is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self.path.open("a", encoding="utf-8", errors="replace", buffering=1)
+            path = Path(self._path)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("a", encoding="utf-8", errors="replace", buffering=1)
         return self._file
 
     def close(self) -> None:
         """Close the file; an empty one goes."""
         if self._file is not None:
             self._file.close()
-            self.written = self.path.stat().st_size > 0
+            path = Path(self._path)
+            self.written = path.stat().st_size > 0
             if not self.written:
-                self.path.unlink(missing_ok=True)
+                path.unlink(missing_ok=True)
 
 
 def _called(spec: TaskSpec, ws: Workspace) -> TaskResult:
@@ -197,8 +204,17 @@ def _workspace(place: Place | None) -> Workspace:
 
 def log_path(ws: Workspace, run_id: str, node: str) -> Path:
     """The file in which a node's output gathers while it runs."""
-    name = "".join(letter if letter.isalnum() or letter in "-_.[]#" else "_" for letter in node)[:150]
-    return ws.root / "logs" / "flow" / run_id / f"{name}.log"
+    return Path(logs_of(ws, run_id), log_name(node))
+
+
+def logs_of(ws: Workspace, run_id: str) -> str:
+    """The folder of an execution's logs on this machine."""
+    return f"{ws.root}/logs/flow/{run_id}"
+
+
+def log_name(node: str) -> str:
+    """The name of a node's log file."""
+    return f"{_OTHER.sub('_', node)[:150]}.log"
 
 
 def place_of(ws: Workspace) -> Place:
