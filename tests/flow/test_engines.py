@@ -224,6 +224,27 @@ def test_functions_of_a_script_work_and_its_end_ends_the_workers(tmp_path: Path)
     assert done.stderr == ""
 
 
+FORKING = """
+import os, sys
+from tidemill.flow.engines import pool
+
+if __name__ == "__main__":
+    engine = pool.open_engine("pool://1")
+    before = engine.submit(os.getpgid, 0).result(60)
+    if os.fork() == 0:
+        sys.exit(0)
+    os.wait()
+    print(engine.submit(os.getpgid, 0).result(60) == before)
+"""
+
+
+def test_a_fork_that_exits_leaves_the_workers_alone(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(FORKING)
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, check=True)
+    assert (done.stdout, done.stderr) == ("True\n", "")
+
+
 def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     script, path = tmp_path / "script.py", tmp_path / "pids"
     script.write_text(PROGRAM)

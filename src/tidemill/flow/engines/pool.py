@@ -69,6 +69,7 @@ class PoolEngine:
         self._wake_at = math.inf
         self._heard_at = time.monotonic()
         self._closed = False
+        self._owner = os.getpid()
         self._thread: threading.Thread | None = None
         self._selector = selectors.DefaultSelector()
         self._ear, self._bell = os.pipe()
@@ -142,6 +143,8 @@ class PoolEngine:
 
     def close(self) -> None:
         """End the workers; what waits or runs raises Cancelled."""
+        if os.getpid() != self._owner:  # a fork of the process whose workers these are
+            return
         with self._lock:
             was, self._closed = self._closed, True
             if was:
