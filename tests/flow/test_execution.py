@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -222,8 +223,16 @@ def test_a_result_leads_to_all_that_made_it(ws: Workspace, engine: Engine, piece
 
 
 def statements(ws: Workspace) -> list[str]:
+    """What the database is asked from now on: by SQLAlchemy (many rows of one insert are one statement), and the
+    look-up of a key, which goes to the driver, told by SQLite."""
     said: list[str] = []
     engine = ws.graph._engine  # type: ignore[attr-defined]
+    engine.dispose()
+
+    @sa.event.listens_for(engine, "connect")
+    def _connected(raw: Any, _: object) -> None:
+        raw.set_trace_callback(lambda text: said.append(text) if text.startswith("SELECT body FROM runs") else None)
+
     sa.event.listen(engine, "before_cursor_execute", lambda *given: said.append(given[2]))
     return said
 

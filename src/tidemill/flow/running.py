@@ -51,6 +51,7 @@ class Running:
         self._engine = engine
         self._inline = isinstance(engine, HereEngine)
         self._progress = progress
+        self._logs = tasks.logs_of(ws, record.id)
         self._builder = threading.get_ident()
         self._read: dict[Node, None] = {}
         self._place = tasks.place_of(ws)
@@ -253,10 +254,10 @@ class Running:
                 self._in_flight += 1
         node.state, node.attempt = "running", node.attempt + 1
         node.started_at = node.started_at or utc_now()
-        log = tasks.log_path(self.ws, self.record.id, node.id)
+        log = f"{self._logs}/{tasks.log_name(node.id)}"
         arguments = {name: self._argument(each, here) for name, each in node.arguments.items()}
         spec = tasks.TaskSpec(
-            node.step, arguments, None if here else self._place, self.record.id, node.id, node.attempt, str(log)
+            node.step, arguments, None if here else self._place, self.record.id, node.id, node.attempt, log
         )
         if here:
             return self._took(node, tasks.perform(spec, self.ws))

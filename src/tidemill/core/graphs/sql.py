@@ -155,10 +155,10 @@ class SqlGraph:
     def find(self, query: Query) -> list[Any]:  # Any: runs or artifacts, as the query says
         """All that match, newest first."""
         if query.keys is not None and query == Query("run", keys=query.keys, status="done", limit=query.limit):
-            # What each step of a pipeline asks: a text, in no transaction, is a third of the time.
-            alone = self._engine.connect().execution_options(tidemill_alone=True)
-            with readable_errors(self._engine, self._wait_s), alone as link:
-                return [self._run(body) for body in sqlbatch.done_by_key(link, query.keys, query.limit)]
+            # What each step of a pipeline asks: on the driver's connection it takes a quarter of the time.
+            done = sqlbatch.done_by_key(self._engine, query.keys, query.limit)
+            if done is not None:
+                return [self._run(body) for body in done]
         table = runs if query.what == "run" else artifacts
         given = records.given(query)
         if not given.keys() <= set(table.c.keys()) or (query.keys is not None and table is artifacts):

@@ -79,9 +79,8 @@ def open_graph(url: str) -> SqlGraph:
 
     @sa.event.listens_for(engine, "begin")
     def _begun(link: sa.Connection) -> None:
-        options = link.get_execution_options()
-        if not options.get("tidemill_alone", False):  # a single statement is a transaction by itself
-            link.exec_driver_sql("BEGIN IMMEDIATE" if options.get("tidemill_write", False) else "BEGIN")
+        write = link.get_execution_options().get("tidemill_write", False)
+        link.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
     try:
         with readable_errors(engine, WAIT_S):
