@@ -120,7 +120,7 @@ class _Making:
     def made(self) -> Graph:
         for name, parameter in self.pipeline.parameters.items():
             if parameter.default is not REQUIRED:
-                self._literal(parameter.default, f"the default of parameter {name}", self.line)
+                _literal(parameter.default, f"the default of parameter {name}", self.line)
         self.tasks.append(Task(BEGIN, BEGIN, "", (), {}, {}, (), line=self.line))
         for node in self.plan.nodes:
             self._add_node(node)
@@ -189,7 +189,7 @@ class _Making:
             self._flags_in(each, line)
             self._check(each, scope, line)
         sources = dict.fromkeys(source for each in wants.values() for source in sources_of(each))
-        arguments = {key: self._json(each, f"argument {key}", line) for key, each in wants.items()}
+        arguments = {key: argument_json(each, f"argument {key}", line) for key, each in wants.items()}
         given = (BEGIN, *(source for source in sources if source != BEGIN))
         name = name if do == END else self._named(name)
         self.tasks.append(Task(name, do, of, scope, dict(wants), arguments, given, *step, options or Options(), line))
@@ -250,40 +250,43 @@ class _Making:
                 "what map() or when() gives"
             )
 
-    def _json(self, argument: Argument, what: str, line: str) -> dict[str, Any]:
-        match argument:
-            case plan.Literal(value=value):
-                return {"literal": self._literal(value, what, line)}
-            case plan.FromNode(node=node, path=path):
-                return {"source": f"node {node}", "path": list(path)}
-            case plan.FromParam(name=name, path=path):
-                return {"param": name, "path": list(path)}
-            case plan.FromItem(loop=loop, place=place, path=path):
-                return {"item": loop, "place": place, "path": list(path)}
-            case plan.FromLoop(loop=loop, each=each):
-                return {"loop": loop, "each": self._json(each, what, line)}
-            case plan.SecretName(name=name):
-                return {"secret": name}
-            case plan.Listed(items=items, is_tuple=is_tuple):
-                return {"tuple" if is_tuple else "list": [self._json(each, what, line) for each in items]}
-            case plan.Keyed(items=pairs):
-                return {"dict": {name: self._json(each, what, line) for name, each in pairs}}
-            case plan.Either(branch=branch, then=then, otherwise=otherwise):
-                sides = {"then": self._json(then, what, line), "otherwise": self._json(otherwise, what, line)}
-                return {"either": branch, **sides}
-        raise AssertionError(argument)
-
-    def _literal(self, value: Any, what: str, line: str) -> Any:
-        packed = formats.encode(value)
-        if packed is None or packed[0] != "json":
-            raise NotExportable(
-                f"{line}: {what} is {type(value).__name__}, which cannot stand in a file of another orchestrator; "
-                "make it, or read it, in a step"
-            )
-        return json.loads(packed[1])
-
 
 # ---------------------------------------------------------------------------------------------------- arguments
+
+
+def argument_json(argument: Argument, what: str, line: str) -> dict[str, Any]:
+    """The argument as the requests have it. what, line: for messages."""
+    match argument:
+        case plan.Literal(value=value):
+            return {"literal": _literal(value, what, line)}
+        case plan.FromNode(node=node, path=path):
+            return {"source": f"node {node}", "path": list(path)}
+        case plan.FromParam(name=name, path=path):
+            return {"param": name, "path": list(path)}
+        case plan.FromItem(loop=loop, place=place, path=path):
+            return {"item": loop, "place": place, "path": list(path)}
+        case plan.FromLoop(loop=loop, each=each):
+            return {"loop": loop, "each": argument_json(each, what, line)}
+        case plan.SecretName(name=name):
+            return {"secret": name}
+        case plan.Listed(items=items, is_tuple=is_tuple):
+            return {"tuple" if is_tuple else "list": [argument_json(each, what, line) for each in items]}
+        case plan.Keyed(items=pairs):
+            return {"dict": {name: argument_json(each, what, line) for name, each in pairs}}
+        case plan.Either(branch=branch, then=then, otherwise=otherwise):
+            sides = {"then": argument_json(then, what, line), "otherwise": argument_json(otherwise, what, line)}
+            return {"either": branch, **sides}
+    raise AssertionError(argument)
+
+
+def _literal(value: Any, what: str, line: str) -> Any:
+    packed = formats.encode(value)
+    if packed is None or packed[0] != "json":
+        raise NotExportable(
+            f"{line}: {what} is {type(value).__name__}, which cannot stand in a file of another orchestrator; "
+            "make it, or read it, in a step"
+        )
+    return json.loads(packed[1])
 
 
 def parts_of(argument: Argument) -> Iterator[Argument]:

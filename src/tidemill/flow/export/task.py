@@ -82,11 +82,13 @@ class Task:
         """Record the execution; answers with its id and its parameters as JSON."""
         pipeline = self.pipeline()
         known = pipeline.parameters
-        params = {  # None where that is meant, else the default
-            name: value
-            for name, value in self.request["params"].items()
-            if value is not None or (name in known and known[name].default is None)
-        }
+        params = {}
+        for name, value in self.request["params"].items():
+            empty = value is None or (value == "" and self.flow["by"] == "kfp")  # which has no null
+            if not empty or name not in known or known[name].default == "":
+                params[name] = value
+            elif known[name].default is None:
+                params[name] = None
         for name, value in params.items():
             if self.flow["by"] == "kfp" and type(value) is int and abs(value) > LARGEST:
                 raise BadInput(f"parameter {name} is {value}; Kubeflow passes numbers as doubles, exact to 2**53 only")
@@ -158,10 +160,9 @@ class Task:
         answer: dict[str, Any] = {"at": [], "run": running.record.id, "value": None}
         packed = values.pack(value)
         if packed is not None:
-            output = values.stored(packed, self.ws.store)
-            answer["output"] = output.to_json()
-            if output.format == "json":
-                answer["value"] = json.loads(packed.data or output.inline)
+            answer["output"] = values.stored(packed, self.ws.store).to_json()
+            if packed.output.format == "json":
+                answer["value"] = _shown(value)
         return answer
 
     # ------------------------------------------------------------------------------------------------ arguments
@@ -333,6 +334,14 @@ def _told(made: Any) -> dict[str, Any]:
     packed = formats.encode(made)
     assert packed is not None
     return {"literal": json.loads(packed[1])}
+
+
+def _shown(value: Any) -> Any:
+    """A value as plain JSON for those who read the answer; None where it has none. (Tuples are lists there.)"""
+    try:
+        return json.loads(json.dumps(value, allow_nan=False))
+    except (TypeError, ValueError):
+        return None
 
 
 def _read(given: Any) -> Any:
