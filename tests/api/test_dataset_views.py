@@ -41,3 +41,20 @@ def test_differences_are_not_shown_where_only_named_purposes_are_allowed(shop: t
     shop.policies.allow("people", "churn", "consent")
     with pytest.raises(Refused, match="named purposes only"):
         views.diff(shop, "people")
+
+
+def test_profiles_and_quarantined_rows_are_shown_for_a_purpose_that_is_allowed(shop: tm.Project) -> None:
+    shop.contracts.set("people", ["age between 0 130"])
+    shop.add("people", pl.DataFrame({"id": [3, 4], "mail": ["c@x", "d@x"], "age": [999, 3]}), key="id")
+    assert views.profile(shop, "people")["limited"] is False
+    shop.policies.allow("people", "churn", "consent")
+    for purpose, said in ((None, "named purposes only"), ("spam", "may not be used for 'spam'")):
+        with pytest.raises(Refused, match=said):
+            views.profile(shop, "people", purpose=purpose)
+        waiting = views.contract(shop, "people", purpose=purpose)
+        assert (waiting["quarantined"], waiting["rows"], said in waiting["refused"]) == (1, [], True)
+        assert said in views.dataset(shop, "people", purpose=purpose)["refused"]
+    assert views.profile(shop, "people", purpose="churn")["columns"]["age"]["max"] == 3
+    assert len(views.contract(shop, "people", purpose="churn")["rows"]) == 1
+    assert views.dataset(shop, "people", purpose="churn")["refused"] is None
+    assert views.diff(shop, "people", purpose="churn")["counts"]["added"] == 1

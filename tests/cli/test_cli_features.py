@@ -117,3 +117,8 @@ BAD = [
 def test_bad_input_is_told_in_one_line(weather: Shell, arguments: list[str], code: int, text: str) -> None:
     ran = weather("features", *arguments)
     assert (ran.code, text in ran.err) == (code, True), ran.err
+
+
+def test_materializing_says_how_far_it_is(weather: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tidemill.cli.show.TOLD_S", 0.0)
+    assert "materializing near: entries: 3" in weather("features", "materialize", "near").err

@@ -214,3 +214,23 @@ def test_tags_follow_into_a_table_that_was_cut_by_hand(tagged: Shell, tmp_path: 
     assert "email" in tagged("dataset", "tagged", "alone", "--json").json
     wrong = tagged("dataset", "add", "cut", "cut.csv", "--key", "cust", "--made-of", "people@9")
     assert (wrong.code, "has no version 9" in wrong.err) == (1, True)
+
+
+def test_profiles_and_quarantined_rows_ask_for_a_purpose_too(people: Shell, tmp_path: Path) -> None:
+    people("dataset", "contract", "set", "people", "cust between 0 100")
+    (tmp_path / "more.csv").write_text(
+        "cust,email,town,joined\n999,x@example.org,York,2020-01-01T00:00:00Z\n3,y@example.org,York,2020-01-01T00:00:00Z\n"
+    )
+    people("dataset", "add", "people", "more.csv", "--key", "cust", "--event-time", "joined")
+    people("dataset", "allow", "people", "churn-model", "--basis", "consent")
+    for verb in ("profile", "quarantine"):
+        refused = people("dataset", verb, "people")
+        assert (refused.code, "named purposes only" in refused.err) == (1, True), verb
+        assert people("dataset", verb, "people", "--purpose", "churn-model").code == 0
+
+
+def test_long_work_says_how_far_it_is(tagged: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tidemill.cli.show.TOLD_S", 0.0)
+    assert "profiling people: columns: 4 of 4 (100 %)" in tagged("dataset", "profile", "people").err
+    told = tagged("dataset", "erase", "--subject", "ada@example.org", "--yes")
+    assert (told.code, "searching: tables: 1" in told.err, "erasing: tables: 1 of 1" in told.err) == (0, True, True)

@@ -254,3 +254,27 @@ def test_a_body_that_is_too_big_is_refused_unread(browser: httpx.Client) -> None
 def test_features_are_shown_with_every_digit(browser: httpx.Client, paths: dict[str, str]) -> None:
     features = browser.get(f"{paths['prediction']}.json").json()["features"]
     assert f"<dt>length</dt><dd>{features['length']!r}</dd>" in browser.get(paths["prediction"]).text
+
+
+def test_a_page_that_needs_a_purpose_asks_for_it(
+    browser: httpx.Client, mill: tm.Project, paths: dict[str, str]
+) -> None:
+    name = paths["profile"].split("/")[2]
+    mill.policies.allow(name, "churn", "consent")
+    try:
+        for page in ("profile", "diff"):
+            refused = browser.get(paths[page])
+            assert refused.status_code == 403
+            shape = Shape()
+            shape.feed(refused.text)
+            assert (shape.open, shape.forbidden) == ([], [])
+            assert "named purposes only" in refused.text
+            assert '<input name="purpose" required' in refused.text
+            there = browser.get(paths[page], params={"purpose": "churn"})
+            assert there.status_code == 200
+            assert 'value="churn"' in there.text
+        assert '<input name="purpose" required' in browser.get(f"/datasets/{name}").text
+        assert "Overview" in browser.get("/datasets/none").text
+        assert 'name="purpose"' not in browser.get("/datasets/none").text
+    finally:
+        mill.policies.allow_any(name)

@@ -14,6 +14,7 @@ from tidemill.project import Project
 Limit = Annotated[int, Query(ge=1, le=1000)]
 Name = Annotated[str, Path(max_length=300)]
 Ref = Annotated[str | None, Query(max_length=100)]
+Purpose = Annotated[str | None, Query(max_length=100)]
 
 
 class Reading(NamedTuple):
@@ -45,23 +46,25 @@ def readings(project: Project) -> list[Reading]:
     def datasets() -> Shown:
         return views.datasets(project)
 
-    def dataset(name: Name, version: Ref = None) -> Shown:
-        return views.dataset(project, name, version=version)
+    def dataset(name: Name, version: Ref = None, purpose: Purpose = None) -> Shown:
+        return views.dataset(project, name, version=version, purpose=purpose)
 
-    def dataset_profile(name: Name, version: Ref = None) -> Shown:
-        return views.profile(project, name, version=version)
+    def dataset_profile(name: Name, version: Ref = None, purpose: Purpose = None) -> Shown:
+        return views.profile(project, name, version=version, purpose=purpose)
 
     def dataset_card(name: Name, version: Ref = None) -> Shown:
         return views.card(project, name, version=version)
 
-    def dataset_diff(name: Name, old: Ref = None, new: Ref = None) -> Shown:
-        return views.diff(project, name, old=old, new=new)
+    def dataset_diff(name: Name, old: Ref = None, new: Ref = None, purpose: Purpose = None) -> Shown:
+        return views.diff(project, name, old=old, new=new, purpose=purpose)
 
-    def dataset_contract(name: Name) -> Shown:
-        return views.contract(project, name)
+    def dataset_contract(name: Name, purpose: Purpose = None) -> Shown:
+        return views.contract(project, name, purpose=purpose)
 
-    def dataset_files(name: Name, version: Ref = None, page: Annotated[int, Query(ge=1)] = 1) -> Shown:
-        return views.images(project, name, version=version, page=page)
+    def dataset_files(
+        name: Name, version: Ref = None, purpose: Purpose = None, page: Annotated[int, Query(ge=1)] = 1
+    ) -> Shown:
+        return views.images(project, name, version=version, purpose=purpose, page=page)
 
     def features() -> Shown:
         return views.feature_views(project)

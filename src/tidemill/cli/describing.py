@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from tidemill.cli.show import as_json, of_version, project, show, table, text
+from tidemill.cli.show import as_json, for_purpose, of_version, progress, project, show, table, text
 from tidemill.cli.versions import named
 
 
@@ -17,11 +17,16 @@ from tidemill.cli.versions import named
 @click.argument("name")
 @of_version
 @click.option("--column", help="All that is known of one column.")
+@for_purpose
 @as_json
 @click.pass_context
-def profile(ctx: click.Context, name: str, ref: str | None, column: str | None, json_: bool) -> None:
+def profile(
+    ctx: click.Context, name: str, ref: str | None, column: str | None, purpose: str | None, json_: bool
+) -> None:
     """Types, missing, distinct, range and common values of each column; computed once a version."""
-    found = project(ctx).data.profile(name, ref)
+    mill = project(ctx)
+    with progress(f"profiling {name}: columns") as tell:
+        found = mill.data.profile(name, ref, purpose=purpose, progress=tell)
     columns: Mapping[str, Mapping[str, Any]] = found["columns"]
     if column is not None:
         from tidemill.core.errors import require_columns

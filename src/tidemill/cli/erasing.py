@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from tidemill.cli.show import as_json, counted, project, show, table
+from tidemill.cli.show import as_json, counted, progress, project, show, table
 
 COUNTS = ("predictions", "truths", "tasks", "files")
 
@@ -29,7 +29,8 @@ def erase(ctx: click.Context, subject: str, columns: tuple[str, ...], dry_run: b
         raise click.UsageError("--json cannot ask; say --dry-run or --yes")
     governance = project(ctx).governance
     where = _where(columns)
-    before = governance.erase(subject, columns=where, dry_run=True).as_json()
+    with progress("searching: tables") as tell:
+        before = governance.erase(subject, columns=where, dry_run=True, progress=tell).as_json()
     found = any(before["rows"].values()) or any(before[what] for what in COUNTS)
     if not json_:
         _tell(before, "would go" if dry_run or not yes else "goes")
@@ -38,7 +39,8 @@ def erase(ctx: click.Context, subject: str, columns: tuple[str, ...], dry_run: b
         return
     if not yes:
         click.confirm("Erase it for good?", abort=True, err=True)
-    made = governance.erase(subject, columns=where).as_json()
+    with progress("erasing: tables") as tell:
+        made = governance.erase(subject, columns=where, progress=tell).as_json()
     show(made, json_=json_, people=lambda: _done(made), then="tidemill audit verify")
 
 

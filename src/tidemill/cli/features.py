@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from tidemill.cli.rows import read
-from tidemill.cli.show import Moment, Period, as_json, json_rows, project, show, table
+from tidemill.cli.show import Moment, Period, as_json, json_rows, progress, project, show, table
 from tidemill.project import Project
 
 WORDS = ("by", "take", "on", "within", "prefix")
@@ -127,7 +127,9 @@ def materialize(
     ctx: click.Context, view: str, until: datetime | None, history: timedelta | None, store: str | None, json_: bool
 ) -> None:
     """Bring the online store up to the newest versions of the view's datasets."""
-    made = project(ctx).features.materialize(view, until=until, history=history, store=store)
+    mill = project(ctx)
+    with progress(f"materializing {view}: entries") as tell:
+        made = mill.features.materialize(view, until=until, history=history, store=store, progress=tell)
     value = {"view": view, "written": made.written, "anew": made.anew, "artifact": made.artifact.id}
     how = "built anew" if made.anew else "added to"
     show(value, json_=json_, people=lambda: click.echo(f"{view}: {made.written:,} entries written, {how}"),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from tidemill.cli.show import as_json, counted, json_rows, of_version, project, show, table
+from tidemill.cli.show import as_json, counted, for_purpose, json_rows, of_version, project, show, table
 from tidemill.cli.versions import show_change
 
 SHOWN_KEYS = 5
@@ -47,14 +47,15 @@ def check(ctx: click.Context, name: str, ref: str | None, json_: bool) -> None:
 @click.command("quarantine")
 @click.argument("name")
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Rows shown to people.")
+@for_purpose
 @as_json
 @click.pass_context
-def quarantine_(ctx: click.Context, name: str, limit: int, json_: bool) -> None:
+def quarantine_(ctx: click.Context, name: str, limit: int, purpose: str | None, json_: bool) -> None:
     """Rows that an import kept out, with their reasons."""
     from tidemill.data.quality import quarantine
 
     mill = project(ctx)
-    found = mill.contracts.shown(name)
+    found = mill.contracts.shown(name, purpose=purpose)
     rows = json_rows(found)
     if not rows:
         mill.data.get(name)  # or NotFound

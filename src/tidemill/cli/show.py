@@ -95,6 +95,9 @@ def on_branch(verb: Callable[..., None]) -> Callable[..., None]:
     return click.option("--branch", help="Also as NAME@BRANCH; default: main.")(called)
 
 
+for_purpose = click.option("--purpose", help="What for; checked where the dataset has a policy.")
+
+
 def settings(ctx: click.Context) -> Settings:
     """Settings with this command's flags on top."""
     from tidemill.core import logs

@@ -87,11 +87,11 @@ class Contracts:
 
         return contracts.quarantined(self.ws, name)
 
-    def shown(self, name: str) -> pl.DataFrame:
+    def shown(self, name: str, *, purpose: str | None = None) -> pl.DataFrame:
         """The same for a person to look at: personal columns masked without the role, and the look recorded."""
         from tidemill.data.catalogue import shown
 
-        return shown.quarantined(self.ws, name)
+        return shown.quarantined(self.ws, name, purpose=purpose)
 
     def release(
         self, name: str, keys: Sequence[Any], frame: pl.DataFrame | None = None, *, message: str = ""

@@ -63,11 +63,13 @@ class Data:
 
         return shown.diff(self.ws, self.get(name, old), self.get(name, new), at_most=at_most, purpose=purpose)
 
-    def profile(self, name: str, ref: Ref = None) -> dict[str, Any]:
+    def profile(
+        self, name: str, ref: Ref = None, *, purpose: str | None = None, progress: Progress | None = None
+    ) -> dict[str, Any]:
         """Types, missing, distinct, quantiles, histograms and common values of each column; kept once computed."""
         from tidemill.data.catalogue import shown
 
-        return shown.profile(self.ws, self.get(name, ref))
+        return shown.profile(self.ws, self.get(name, ref), purpose=purpose, progress=progress)
 
     def read(self, name: str, path: str | os.PathLike[str], *, branch: str = "main") -> pl.DataFrame:
         """All rows of a file for `update`, `add_column` or `contracts.release`: in the types that the dataset has."""

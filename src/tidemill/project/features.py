@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -72,11 +72,12 @@ class Features:
         until: datetime | None = None,
         history: timedelta | None = None,
         store: str | None = None,
+        progress: Callable[[int, int | None], None] | None = None,
     ) -> Materialized:
         """Bring the online store up to the newest versions; only what came since the last time is added."""
         from tidemill.data.feature_store import materializing
 
-        return materializing.materialize(self.ws, view, until=until, history=history, store=store)
+        return materializing.materialize(self.ws, view, until=until, history=history, store=store, progress=progress)
 
     def lookup(
         self,

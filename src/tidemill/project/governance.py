@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -169,12 +169,17 @@ class Governance:
     # ------------------------------------------------------------------------------------------------ erasure
 
     def erase(
-        self, subject: str, *, columns: Mapping[str, Sequence[str]] | None = None, dry_run: bool = False
+        self,
+        subject: str,
+        *,
+        columns: Mapping[str, Sequence[str]] | None = None,
+        dry_run: bool = False,
+        progress: Callable[[int, int | None], None] | None = None,
     ) -> Erasure:
         """Take a person out of every version, statistic, log, blob and label; columns: where the person is named."""
         from tidemill.improve.erasure import erasing
 
-        return erasing.erase(self.ws, subject, columns=columns, dry_run=dry_run)
+        return erasing.erase(self.ws, subject, columns=columns, dry_run=dry_run, progress=progress)
 
     def erase_rows(self, dataset: str, keys: Sequence[Any], *, dry_run: bool = False) -> Erasure:
         """Take rows out of everything by their keys, as `erase` does."""

@@ -19,6 +19,7 @@ from tidemill.web.pages import PICTURES, Pages
 
 KEPT_S = 30 * 24 * 3600
 MOST_FIELDS = 20
+ASKS = "NotPermitted"  # the refusal of a policy, whose page asks for a purpose
 
 
 def create(project: Project, token: str, *, hosts: Iterable[str] = LOOPBACK) -> FastAPI:
@@ -48,8 +49,8 @@ def _page(pages: Pages, reading: Reading) -> Callable[..., HTMLResponse]:
 
 
 def _add_files(app: FastAPI, project: Project) -> None:
-    def file(name: str, path: str, version: str | None = None) -> Response:
-        kind, content = views.file_of(project, name, path, version=version)
+    def file(name: str, path: str, version: str | None = None, purpose: str | None = None) -> Response:
+        kind, content = views.file_of(project, name, path, version=version, purpose=purpose)
         shown = kind in PICTURES
         headers = {"cache-control": "private, max-age=3600", "x-content-type-options": "nosniff"}
         if not shown:  # anything else could be a page of its own: it is a download
@@ -122,7 +123,7 @@ def _error(pages: Pages) -> api.ShowError:
             return api.as_json(request, status, kind, text)
         if status == 401:
             return HTMLResponse(pages.sign_in(request, "" if request.method == "GET" else text), 401)
-        return HTMLResponse(pages.error(request, status, text), status)
+        return HTMLResponse(pages.error(request, status, text, ask=kind == ASKS), status)
 
     return show
 

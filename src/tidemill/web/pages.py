@@ -82,13 +82,19 @@ class Pages:
         json_path = "/index.json" if path == "/" else f"{path}.json"
         found = self._environment.get_template(template)
         return found.render(
-            page=shown, path=path, here=path + query, json_href=json_path + query, query=_query(request)
+            page=shown,
+            path=path,
+            here=path + query,
+            json_href=json_path + query,
+            query=_query(request),
+            fields=dict(request.query_params),
         )
 
-    def error(self, request: Request, status: int, text: str) -> str:
-        """A page that says what went wrong and what to do."""
+    def error(self, request: Request, status: int, text: str, *, ask: bool = False) -> str:
+        """A page that says what went wrong and what to do. ask: with a form that asks for the same for a purpose."""
         found = self._environment.get_template("error.html")
-        return found.render(path=request.url.path, json_href="", status=status, text=text)
+        fields = dict(request.query_params) if ask and request.method == "GET" else None
+        return found.render(path=request.url.path, json_href="", status=status, text=text, fields=fields)
 
     def sign_in(self, request: Request, text: str) -> str:
         """The page that asks for the token."""

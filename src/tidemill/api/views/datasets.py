@@ -34,7 +34,7 @@ def datasets(project: Project) -> Shown:
     }
 
 
-def dataset(project: Project, name: str, *, version: str | None = None) -> Shown:
+def dataset(project: Project, name: str, *, version: str | None = None, purpose: str | None = None) -> Shown:
     """One dataset at a version (number, tag, branch or digest; the newest by default) and all its versions.
 
     Raises NotFound naming the nearest dataset, or the versions there are.
@@ -58,7 +58,8 @@ def dataset(project: Project, name: str, *, version: str | None = None) -> Shown
         "key": found.key,
         "event_time": found.event_time,
         "known_time": found.known_time,
-        **_first_rows(project, found),
+        **_first_rows(project, found, purpose),
+        **_asked(project, found, purpose),
         "is_files": files.is_files(found),
         "versions": [{**_line(each), "tags": labels.get(each.version, [])} for each in stored.log(ws, name)],
         "branches": {label: head.version for label, head in branches.branches(ws, name).items()},
@@ -75,13 +76,17 @@ def dataset(project: Project, name: str, *, version: str | None = None) -> Shown
     }
 
 
-def profile(project: Project, name: str, *, version: str | None = None) -> Shown:
-    """The distribution of each column; of personal columns only types and counts for who may not see them."""
+def profile(project: Project, name: str, *, version: str | None = None, purpose: str | None = None) -> Shown:
+    """The distribution of each column; of personal columns only types and counts for who may not see them.
+
+    Raises Refused for a purpose that is not allowed, as the other views of what is in a dataset do.
+    """
     from tidemill.data import datasets as stored
-    from tidemill.data.catalogue import access
+    from tidemill.data.catalogue import access, policies
     from tidemill.data.quality import profiles
 
     found = stored.resolve(project.ws, name, version)
+    policies.require(project.ws, found, purpose)
     facts = profiles.of(project.ws, found)
     hidden = _hidden(project, found)
     kept = ("type", "kind", "missing", "missing_share", "distinct")
@@ -92,7 +97,7 @@ def profile(project: Project, name: str, *, version: str | None = None) -> Shown
         }
         for column, each in facts["columns"].items()
     }
-    return {**_line(found), "mask": access.MASK, "columns": plain(columns)}
+    return {**_line(found), "mask": access.MASK, "columns": plain(columns), **_asked(project, found, purpose)}
 
 
 def card(project: Project, name: str, *, version: str | None = None) -> Shown:
@@ -104,10 +109,12 @@ def card(project: Project, name: str, *, version: str | None = None) -> Shown:
     return {**_line(found), "card": cards.card(project.ws, found)}
 
 
-def diff(project: Project, name: str, *, old: str | None = None, new: str | None = None) -> Shown:
+def diff(
+    project: Project, name: str, *, old: str | None = None, new: str | None = None, purpose: str | None = None
+) -> Shown:
     """What differs between two versions; by default between the newest and the one before it.
 
-    Raises Refused where the dataset may be used for named purposes only: these are rows.
+    Raises Refused for a purpose that is not allowed: these are rows.
     """
     from tidemill.data import datasets as stored
     from tidemill.data.catalogue import policies
@@ -120,18 +127,21 @@ def diff(project: Project, name: str, *, old: str | None = None, new: str | None
     parent = later.artifact.meta.get("parent")
     before = next((each["version"] for each in versions if each["id"] == parent), later.version)
     earlier = stored.resolve(ws, name, old or before)
-    policies.require(ws, [earlier, later], None)
+    policies.require(ws, [earlier, later], purpose)
     found = diffs.diff(ws, earlier, later, at_most=SHOWN_DIFF)
     hidden = _hidden(project, later) | _hidden(project, earlier)
     if hidden:
         found = _without(found, hidden)
-    return {**found, "versions": versions, "masked": sorted(hidden)}
+    return {**found, "versions": versions, "masked": sorted(hidden), **_asked(project, later, purpose)}
 
 
-def contract(project: Project, name: str) -> Shown:
-    """The dataset's contract and its history, the newest report, and what waits in quarantine."""
+def contract(project: Project, name: str, *, purpose: str | None = None) -> Shown:
+    """The dataset's contract and its history, the newest report, and what waits in quarantine.
+
+    The rows are left out, and `refused` says why, for a purpose that is not allowed.
+    """
     from tidemill.data import datasets as stored
-    from tidemill.data.catalogue import access, governance
+    from tidemill.data.catalogue import access, governance, policies
     from tidemill.data.quality import contracts, quarantine
 
     ws = project.ws
@@ -143,7 +153,15 @@ def contract(project: Project, name: str) -> Shown:
         hidden |= {column for column, tags in governance.tags(ws, name).items() if governance.is_personal(tags)}
     waiting = waiting.drop([column for column in hidden if column in waiting.columns])
     waiting = waiting.select(quarantine.reading_order(waiting, newest.key))
+    refused = None
+    try:
+        if waiting.height:
+            policies.require(ws, newest, purpose)
+    except Refused as error:
+        refused = str(error)
     return {
+        "refused": refused,
+        **_asked(project, newest, purpose),
         "name": name,
         "label": newest.artifact.label,
         "rules": [] if held is None else held.rules,
@@ -159,12 +177,14 @@ def contract(project: Project, name: str) -> Shown:
         ],
         "quarantined": waiting.height,
         "columns": waiting.columns,
-        "rows": [[plain(value) for value in row] for row in waiting.head(50).iter_rows()],
+        "rows": [[plain(value) for value in row] for row in waiting.head(0 if refused else 50).iter_rows()],
         "masked": sorted(hidden),
     }
 
 
-def images(project: Project, name: str, *, version: str | None = None, page: int = 1) -> Shown:
+def images(
+    project: Project, name: str, *, version: str | None = None, purpose: str | None = None, page: int = 1
+) -> Shown:
     """The files of a dataset of files, pictures first, 48 a page."""
     import polars as pl
 
@@ -176,16 +196,24 @@ def images(project: Project, name: str, *, version: str | None = None, page: int
     files.require_files(found)
     per_page = 48
     is_picture = pl.col("media_type").str.starts_with("image/").fill_null(value=False)
-    rows = access.scan(project.ws, found).sort(~is_picture, found.key).slice((page - 1) * per_page, per_page).collect()
+    rows = (
+        access.scan(project.ws, found, purpose=purpose)
+        .sort(~is_picture, found.key)
+        .slice((page - 1) * per_page, per_page)
+        .collect()
+    )
     return {
         **_line(found),
+        **_asked(project, found, purpose),
         "page": page,
         "pages": max(1, -(-found.rows // per_page)),
         "files": [{str(k): plain(v) for k, v in row.items()} for row in rows.iter_rows(named=True)],
     }
 
 
-def file_of(project: Project, name: str, path: str, *, version: str | None = None) -> tuple[str, bytes]:
+def file_of(
+    project: Project, name: str, path: str, *, version: str | None = None, purpose: str | None = None
+) -> tuple[str, bytes]:
     """The media type and the bytes of one file. Raises NotFound naming the nearest path, Refused by a policy.
 
     The page of files records the look; a file of it is no further event.
@@ -198,13 +226,20 @@ def file_of(project: Project, name: str, path: str, *, version: str | None = Non
 
     found = stored.resolve(project.ws, name, version)
     files.require_files(found)
-    policies.require(project.ws, found, None)
+    policies.require(project.ws, found, purpose)
     content = files.read(project.ws, found, path)
     rows = stored.scan(project.ws, found, columns=[found.key, "media_type"], verify=False)
     return str(rows.filter(pl.col(found.key) == path).collect()["media_type"][0]), content
 
 
-def _first_rows(project: Project, version: DatasetVersion) -> Shown:
+def _asked(project: Project, version: DatasetVersion, purpose: str | None) -> Shown:
+    """What it is looked at for, and whether that must be said."""
+    from tidemill.data.catalogue import policies
+
+    return {"purpose": purpose, "limited": policies.limited(project.ws, version)}
+
+
+def _first_rows(project: Project, version: DatasetVersion, purpose: str | None) -> Shown:
     """The columns with their tags, and the first rows, masked where the reader has no role; each look is recorded."""
     import polars as pl
 
@@ -213,7 +248,7 @@ def _first_rows(project: Project, version: DatasetVersion) -> Shown:
 
     tags = {column: each["tags"] for column, each in tagged(project.ws, version.artifact).items()}
     try:
-        first = access.scan(project.ws, version).head(FIRST_ROWS).collect()
+        first = access.scan(project.ws, version, purpose=purpose).head(FIRST_ROWS).collect()
         first = first.select(version.key, pl.exclude(version.key))  # what names a row is seen without scrolling
     except Refused as refused:
         return {"columns": dict(version.columns), "tags": tags, "first_rows": [], "refused": str(refused)}

@@ -82,6 +82,10 @@ class Policy:
         }
 
 
+class NotPermitted(Refused):
+    """The purpose, or none, is not among those that a policy allows."""
+
+
 @dataclass(frozen=True, slots=True)
 class Due:
     """Rows that are kept for longer than the policy says.
@@ -156,6 +160,14 @@ def allow_any(ws: Workspace, dataset: str) -> Policy:
     return _change(ws, dataset, lambda known: replace(known, limited=False, permits={}))
 
 
+def limited(ws: Workspace, version: DatasetVersion) -> bool:
+    """Whether a purpose must be named to use the version: by a policy of its dataset or of one that it came from."""
+    known = {event.subject.removeprefix("policy/"): event for event in ws.graph.events("policy/*", kind="set")}
+    if not known:
+        return False
+    return any(_of(name, known[name]).limited for name in upstream(ws, version.artifact).datasets & set(known))
+
+
 def require(ws: Workspace, versions: DatasetVersion | Iterable[DatasetVersion], purpose: str | None) -> list[Permit]:
     """The permits under which these versions may be used for the purpose, one a dataset that has a policy.
 
@@ -184,11 +196,11 @@ def _permitted(ws: Workspace, policy: Policy, purpose: str | None, version: Data
     if version.name != policy.dataset:
         where = f"{where}, which {version.artifact.label} came from,"
     if purpose is None:
-        raise Refused(
+        raise NotPermitted(
             f"{where} may be used for named purposes only; say which with purpose= (--purpose). {_allowed(policy)}"
         )
     expired = "" if permit is None else f" since {permit.until:%Y-%m-%d}, when its permit ended"
-    raise Refused(
+    raise NotPermitted(
         f"{where} may not be used for {purpose!r}{expired}. {_allowed(policy)}{nearest(purpose, policy.permits)} "
         f"Its owner can allow it: tidemill dataset allow {policy.dataset} {purpose} --basis consent"
     )

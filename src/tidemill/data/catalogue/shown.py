@@ -52,9 +52,16 @@ def diff(
     return found | {"masked": sorted(hidden)}
 
 
-def profile(ws: Workspace, version: DatasetVersion) -> dict[str, Any]:
-    """`profiles.of` without what tells values of columns that the settings' actor may not see."""
-    found = profiles.of(ws, version)
+def profile(
+    ws: Workspace,
+    version: DatasetVersion,
+    *,
+    purpose: str | None = None,
+    progress: profiles.Progress | None = None,
+) -> dict[str, Any]:
+    """`profiles.of` without what tells values of columns that the actor may not see. purpose: as in `scan`."""
+    policies.require(ws, version, purpose)
+    found = profiles.of(ws, version, progress=progress)
     hidden = _hidden(ws, version)
     _note(ws, version, hidden, "profile")
     columns: Mapping[str, Mapping[str, Any]] = found["columns"]
@@ -65,12 +72,14 @@ def profile(ws: Workspace, version: DatasetVersion) -> dict[str, Any]:
     return found | {"columns": shown, "masked": sorted(hidden)}
 
 
-def quarantined(ws: Workspace, name: str) -> pl.DataFrame:
-    """`contracts.quarantined`, as the settings' actor may see it."""
+def quarantined(ws: Workspace, name: str, *, purpose: str | None = None) -> pl.DataFrame:
+    """`contracts.quarantined`, as the settings' actor may see it. purpose: as in `scan`."""
     rows = contracts.quarantined(ws, name)
     version = versions.find(ws, name)
     if version is None:  # nothing was let in yet, so nobody could tag a column
         return rows
+    if rows.height:
+        policies.require(ws, version, purpose)
     tagged = {column: tags for column, tags in governance.tags(ws, name).items() if governance.is_personal(tags)}
     hidden = {column: tags for column, tags in (_hidden(ws, version, tagged)).items() if column in rows.columns}
     _note(ws, version, hidden, "quarantine")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -30,6 +30,8 @@ from tidemill.data.feature_store.views import Source, View
 KEY, KNOWN, EVENT, ROW, VALUES = "__key", "__known", "__event", "__row", "__values"
 CLOCK = pl.Datetime("us", "UTC")
 
+Progress = Callable[[int, int | None], None]
+
 
 @dataclass(frozen=True, slots=True)
 class Added:
@@ -47,13 +49,15 @@ def materialize(
     until: datetime | None = None,
     history: timedelta | None = None,
     store: str | None = None,
+    progress: Progress | None = None,
 ) -> Materialized:
     """Bring the online store up to the newest versions of the view's datasets, as a recorded run.
 
     Only rows that came since the last time are added (late ones in their place), as long as the datasets were only
     appended to; otherwise the store is built anew. until: leave out rows that become known later; default: the
     workspace's clock, or none. history: keep only what is needed to answer for moments from `until` (or now) - history
-    on. store: a file, postgresql:// or redis://; default: a SQLite file in the workspace.
+    on. store: a file, postgresql:// or redis://; default: a SQLite file in the workspace. progress: called with the
+    entries that are worked out, a source after the other.
     """
     view = features.get(ws, view) if isinstance(view, str) else view
     defined = _defined(ws, view)
@@ -63,13 +67,19 @@ def materialize(
     with locked(lock, what=f"online view {view.name!r}"):
         held = open_store(place, view.name)
         try:
-            return _brought(ws, view, defined, held, None if last is None else microseconds(last), history)
+            return _brought(ws, view, defined, held, None if last is None else microseconds(last), history, progress)
         finally:
             held.close()
 
 
 def _brought(
-    ws: Workspace, view: View, defined: Artifact, store: OnlineStore, until: int | None, history: timedelta | None
+    ws: Workspace,
+    view: View,
+    defined: Artifact,
+    store: OnlineStore,
+    until: int | None,
+    history: timedelta | None,
+    progress: Progress | None,
 ) -> Materialized:
     used = features.versions(ws, view)
     raw = store.state()
@@ -87,10 +97,11 @@ def _brought(
     inputs: list[tuple[str, Artifact | Record]] = [("view", defined), *used.items()]
     params = {"anew": anew, "until": None if until is None else iso(moment(until))}
     with recorded(ws, "data.materialize", view.name, inputs=inputs, params=params) as run:
-        changes = [
-            _change(store, number, source, each, anew=anew)
-            for number, (source, each) in enumerate(zip(view.sources, added, strict=True))
-        ]
+        changes = []
+        for number, (source, each) in enumerate(zip(view.sources, added, strict=True)):
+            changes.append(_change(store, number, source, each, anew=anew))
+            if progress is not None:
+                progress(sum(len(change.entries) for change in changes), None)
         store.write(state.encoded(), changes, clear=anew, pruning=_pruning(view, horizon))
         written = sum(len(each.entries) for each in changes)
         run.result({"entries": written})

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -37,19 +38,20 @@ EPOCH = datetime(1970, 1, 1)
 
 Facts = dict[str, Any]  # JSON values
 Numbers = np.ndarray[Any, np.dtype[Any]]
+Progress = Callable[[int, int | None], None]
 
 
-def of(ws: Workspace, version: DatasetVersion) -> Facts:
+def of(ws: Workspace, version: DatasetVersion, *, progress: Progress | None = None) -> Facts:
     """The version's profile: computed when first asked for, by a recorded run, and kept in the store from then on.
 
-    Under a clock it is that of the rows known then, kept for that clock.
+    Under a clock it is that of the rows known then, kept for that clock. progress: called with columns done and in all.
     """
     found = kept(ws, version)
     if found is not None:
         return found
     key = _key(ws, version)
     with recorded(ws, "data.profile", version.name, inputs=[("rows", version)], key=key) as run:
-        made = profile(datasets.scan(ws, version))
+        made = profile(datasets.scan(ws, version), progress=progress)
         meta = {"dataset": version.id, "rows": made["rows"], "columns": len(made["columns"])}
         run.emit_json(KIND, version.name, made, meta=meta)
         run.result({"rows": made["rows"], "columns": len(made["columns"])})
@@ -78,7 +80,7 @@ def _key(ws: Workspace, version: DatasetVersion) -> str:
     return key_of("data.profile", FORMAT, version.id, version.digest, at)
 
 
-def profile(frame: pl.LazyFrame | pl.DataFrame) -> Facts:
+def profile(frame: pl.LazyFrame | pl.DataFrame, *, progress: Progress | None = None) -> Facts:
     """What is in each column of the frame, as JSON: {"format", "rows", "columns": {name: facts}}.
 
     facts: type, kind ("number", "time", "text", "boolean" or "other"), missing, missing_share (0..1), distinct, and
@@ -101,6 +103,8 @@ def profile(frame: pl.LazyFrame | pl.DataFrame) -> Facts:
         read = frame.select(part) if isinstance(frame, pl.DataFrame) else scan.select(part).collect()
         for name in part:
             columns[name] = column_facts(read[name])
+            if progress is not None:
+                progress(len(columns), len(names))
     return {"format": FORMAT, "rows": rows, "columns": columns}
 
 

@@ -31,6 +31,7 @@ from tidemill.data.versioning.writing import Step
 from tidemill.improve.erasure.redacting import is_distinctive, is_identifier
 
 Rows = list[dict[str, Any]]  # Any: JSON values
+Progress = Callable[[int, int | None], None]
 MOST_MERGED = 2_000
 FIRST_COMMIT = "/_delta_log/00000000000000000000.json"
 
@@ -90,7 +91,7 @@ class Doomed:
         return Doomed(value["subject"], taken, tuple(value["texts"]))
 
 
-def find(ws: Workspace, subject: str, columns: Mapping[str, Sequence[str]]) -> Doomed:
+def find(ws: Workspace, subject: str, columns: Mapping[str, Sequence[str]], progress: Progress | None = None) -> Doomed:
     """Look for the person in every dataset that has subject columns, then for rows elsewhere that hang on those.
 
     Such rows hold the subject in a column of the same name, or in any column if it is an identifier (letters with
@@ -100,13 +101,24 @@ def find(ws: Workspace, subject: str, columns: Mapping[str, Sequence[str]]) -> D
     """
     every = tables_of(ws)
     own = {name: Taken((), tuple(each), ()) for name, each in columns.items()}
-    taken = {name: _taken(ws, name, subject, own[name], (), every) for name in own}
+    taken: dict[str, Taken] = {}
+    searched = 0
+
+    def search(name: str, by: Taken) -> Taken:
+        nonlocal searched
+        found = _taken(ws, name, subject, by, (), every)
+        searched += len(found.tables)
+        if progress is not None:
+            progress(searched, None)
+        return found
+
+    taken |= {name: search(name, by) for name, by in own.items()}
     while True:
         again = {}
         for name, links in _links(ws, subject, taken).items():
             known = taken.get(name) or Taken((), (), ())
             if (links.linked, links.references) != (known.linked, known.references):
-                again[name] = _taken(ws, name, subject, replace(links, subjects=known.subjects), (), every)
+                again[name] = search(name, replace(links, subjects=known.subjects))
         if not again:
             break
         grown = any(set(each.keys) - set(taken[name].keys if name in taken else ()) for name, each in again.items())

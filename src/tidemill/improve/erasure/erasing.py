@@ -32,7 +32,7 @@ from tidemill.data.catalogue import governance, policies
 from tidemill.data.feature_store import online
 from tidemill.data.filesets import files
 from tidemill.improve.erasure import blob_erasing, doomed, log_erasing, record_erasing
-from tidemill.improve.erasure.doomed import Doomed, Taken
+from tidemill.improve.erasure.doomed import Doomed, Progress, Taken
 from tidemill.improve.erasure.log_erasing import Asked
 from tidemill.improve.erasure.redacting import Texts
 from tidemill.improve.sweeping import sweep
@@ -73,14 +73,20 @@ class Erasure:
 
 
 def erase(
-    ws: Workspace, subject: str, *, columns: Mapping[str, Sequence[str]] | None = None, dry_run: bool = False
+    ws: Workspace,
+    subject: str,
+    *,
+    columns: Mapping[str, Sequence[str]] | None = None,
+    dry_run: bool = False,
+    progress: Progress | None = None,
 ) -> Erasure:
     """Remove a person from everything, by what identifies them ("ada@example.org", a customer number as text).
 
     columns: dataset to the columns that name a person; by default those tagged "subject". A row that named them in any
     version goes from all, and so does a row of any dataset that holds the subject or the id of such a row (see
-    doomed.find). dry_run: only say what would go. Recorded as a run "data.erase" that names nobody. Writers of
-    these datasets wait meanwhile; training and compaction of logs should not run. Raises Refused under a legal hold,
+    doomed.find). dry_run: only say what would go. progress: called with the tables that are searched, then rewritten,
+    and with all of them where that is known. Recorded as a run "data.erase" that names nobody. Writers of these
+    datasets wait meanwhile; training and compaction of logs should not run. Raises Refused under a legal hold,
     BadInput where no dataset says which column names people, NotFound and UnknownColumn for wrong names.
     """
     ws = replace(ws, clock=None)
@@ -94,7 +100,9 @@ def erase(
         )
     doomed.require_datasets(ws, wanted)
     with _alone(ws, datasets.names(ws)):  # rows elsewhere may hang on theirs
-        return _erase(ws, subject, lambda: doomed.find(ws, subject, wanted), dry_run=dry_run)
+        return _erase(
+            ws, subject, lambda: doomed.find(ws, subject, wanted, progress), dry_run=dry_run, progress=progress
+        )
 
 
 def erase_rows(ws: Workspace, dataset: str, keys: Sequence[Any], *, dry_run: bool = False) -> Erasure:
@@ -121,7 +129,9 @@ def _alone(ws: Workspace, names: Iterable[str]) -> Iterator[None]:
         yield
 
 
-def _erase(ws: Workspace, subject: str, find: Callable[[], Doomed], *, dry_run: bool) -> Erasure:
+def _erase(
+    ws: Workspace, subject: str, find: Callable[[], Doomed], *, dry_run: bool, progress: Progress | None = None
+) -> Erasure:
     name = keyed_hash(ws, subject)
     note = ws.root / "erasures" / f"{name[:32]}.json"
     known = json.loads(note.read_text()) if note.exists() else None
@@ -144,7 +154,7 @@ def _erase(ws: Workspace, subject: str, find: Callable[[], Doomed], *, dry_run: 
         return replace(erasure, dry_run=True)
     inputs = [("erased from", _version(ws, label)) for label in erasure.versions]
     with recorded(ws, "data.erase", "subject", inputs=inputs, params={"subject": name}) as run:
-        made = _remove(ws, found, texts, asked, note, known, run.run.id)
+        made = _remove(ws, found, texts, asked, note, known, run.run.id, progress)
         erasure = replace(erasure, blobs=len(made.digests), records=made.records, left=tuple(made.left))
         counts = {key: each for key, each in asdict(erasure).items() if isinstance(each, int)}
         run.result({**counts, "rows": sum(erasure.rows.values()), "left": len(made.left)})
@@ -165,15 +175,18 @@ def _remove(
     note: Path,
     known: dict[str, Any],
     run_id: str,
+    progress: Progress | None,
 ) -> _Removed:
     """Everything goes, in an order that can be begun again at any point."""
     actor = ws.settings.who
     left = log_erasing.erase(ws, found, texts, asked)
     _forget_online(ws, found)
     files.forget(ws, [each for taken in found.datasets.values() for each in taken.files])
-    for taken in found.datasets.values():
-        for table in taken.tables:
-            left |= table_erasing.erase(ws.tables, table, doomed.condition(taken, found.subject))
+    theirs = [(taken, table) for taken in found.datasets.values() for table in taken.tables]
+    for done, (taken, table) in enumerate(theirs):
+        left |= table_erasing.erase(ws.tables, table, doomed.condition(taken, found.subject))
+        if progress is not None:
+            progress(done + 1, len(theirs))
     amending.record_tables(ws.graph, left, actor=actor)
     blobs = blob_erasing.rewrite(ws, found, texts)
     blobs.digests = {**known.get("digests", {}), **blobs.digests}  # also those whose old blobs a kill left
