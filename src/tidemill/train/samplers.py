@@ -1,4 +1,9 @@
-"""Samplers: what proposes the next trial's parameters; the extension point "sampler" takes others."""
+"""Samplers: what proposes the next trial's parameters; the extension point "sampler" takes others.
+
+A sampler is a function of a seed that gives one of Optuna's. It is called anew for each trial and each parameter, with
+a seed that follows from the search's seed, the trial's number and the parameter's name: so a killed search need not
+replay what was drawn. What a sampler must know of earlier trials it finds in the study.
+"""
 
 from __future__ import annotations
 

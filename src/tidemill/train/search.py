@@ -132,7 +132,7 @@ class _Going:
         if engine is None:
             self.ended.put((trial, job, _Here(self.ws, job, self.search.rows, trial), again))
             return
-        job = replace(job, url=self.ws.url, settings=self.ws.settings, rows=self.shared)
+        job = replace(job, url=self.ws.url, settings=self.ws.settings, rows=self.shared, clock=self.ws.clock)
         self._submit(engine, trial, job, again)
 
     def _submit(self, engine: Engine, trial: Trial, job: Job, again: int) -> None:

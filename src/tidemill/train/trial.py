@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any, Literal
 
 import numpy as np
@@ -59,6 +60,7 @@ class Job:
     url: str = ""
     settings: Settings | None = None
     rows: str = ""
+    clock: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ class Outcome:
 def perform(job: Job) -> Outcome:
     """Do the trial in a worker process. Raises the user function's error, after it is recorded."""
     assert job.settings is not None
-    ws = _workspace(job.url, job.settings)
+    ws = replace(_workspace(job.url, job.settings), clock=job.clock)
     return replace(attempt(ws, job, _read(ws, job.rows), _judge(ws, job)), estimator=None)
 
 

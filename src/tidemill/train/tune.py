@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -103,56 +104,83 @@ def tune(
     constraints, Busy where another process does the same tuning, and the user function's own error if it fails with its
     defaults; later trials that fail are recorded as failed and passed over.
     """
-    named = _named(fits)
-    if trials < len(named):
-        raise BadInput(f"trials is {trials} for {len(named)} fits; give at least one each, for example {20}")
-    require_columns([target, key, time], valid.columns, where="the validation rows")
     names = [score] if isinstance(score, str) else list(score)
+    named = _look_over(fits, names, valid, trials=trials, sampler=sampler, pruner=pruner, columns=[target, key, time])
     task = task or (task_of(train, target, names) if target in train.columns else "binary")
-    found = [score_of(name, task) for name in names]
-    directions = tuple((name, direction) for name, _, direction in found)
-    names = [name for name, _ in directions]
-    extend.load("sampler", sampler)
-    pruner_named(pruner)
-    if len(names) > 1 and pruner != "none":
-        raise BadInput(f"pruner {pruner!r} needs one score, not {len(names)}; leave the pruner out")
-    for fit in named.values():
-        check_params(fit, defaults_of(fit))
-        conditions_of(fit)
+    directions = tuple((full, direction) for full, _, direction in (score_of(name, task) for name in names))
     budget = Budget(time_s, cost, price_per_hour)
     prepared = prepare(
         train, recipe, target=target, key=key, time=time, inputs=inputs, plan_digest=plan_digest, task=task
     )
     held_out = matrix(valid, prepared.recipe, target=target, key=key, time=time, classes=prepared.classes)
-    _check_scores(prepared, held_out, names, target)
+    _check_scores(prepared, held_out, [name for name, _ in directions], target)
     limits = tuple(limit_of(text, [*_known(prepared, held_out), "fit_s"]) for text in constraints)
     asked = _Asked(named, directions, sampler, pruner, limits, seed, tuple(start_from), prepared, held_out, code)
+    at_once = _at_once(engine, parallel, needs)
     from tidemill.train.search import Where
 
-    where = Where(engine, _at_once(engine, parallel, needs), needs, trial_timeout_s, retries)
-    study_name = _study_name(ws, asked)
-    alone = locks.lease(ws, f"tuning/{study_name}")
+    where = Where(engine, at_once, needs, trial_timeout_s, retries)
+    with _alone(ws, asked) as study, _recorded(ws, asked, study, trials, budget) as tuning:
+        return _tuned(ws, asked, study, tuning, trials=trials, budget=budget, where=where, progress=progress)
+
+
+@contextmanager
+def _alone(ws: Workspace, asked: _Asked) -> Iterator[str]:
+    """The study's name, which no other process searches meanwhile."""
+    name = _study_name(ws, asked)
+    alone = locks.lease(ws, f"tuning/{name}")
     if alone is None:
         raise Busy("the same tuning goes on in another process; wait for it, or give another seed")
-    with (
-        alone,
-        recorded(
-            ws,
-            "train.tune",
-            "+".join(named),
-            inputs=[(version.name, version) for version in inputs],
-            params={
-                "score": names[0] if isinstance(score, str) else names,
-                "trials": trials,
-                "seed": seed,
-                "sampler": sampler,
-            }
-            | {"fits": list(named)}
-            | _more(asked, budget),
-            tags={"study": study_name},
-        ) as tuning,
-    ):
-        return _tuned(ws, asked, study_name, tuning, trials=trials, budget=budget, where=where, progress=progress)
+    with alone:
+        yield name
+
+
+def _recorded(
+    ws: Workspace, asked: _Asked, study: str, trials: int, budget: Budget
+) -> AbstractContextManager[Recorder]:
+    names = [name for name, _ in asked.scores]
+    return recorded(
+        ws,
+        "train.tune",
+        "+".join(asked.fits),
+        inputs=[(version.name, version) for version in asked.prepared.inputs],
+        params={
+            "score": names[0] if len(names) == 1 else names,
+            "trials": trials,
+            "seed": asked.seed,
+            "sampler": asked.sampler,
+            "fits": list(asked.fits),
+            **_more(asked, budget),
+        },
+        tags={"study": study},
+    )
+
+
+def _look_over(
+    fits: Sequence[Fit] | Fit,
+    scores: Sequence[str],
+    valid: pl.DataFrame,
+    *,
+    trials: int,
+    sampler: str,
+    pruner: str,
+    columns: Sequence[str],
+) -> dict[str, Fit]:
+    """The fits by name. Raises for what can be seen to be wrong before anything is fitted."""
+    named = _named(fits)
+    if trials < len(named):
+        raise BadInput(f"trials is {trials} for {len(named)} fits; give at least one each, for example {20}")
+    if not scores:
+        raise BadInput("score is empty; name one, such as score='auc'")
+    require_columns(columns, valid.columns, where="the validation rows")
+    extend.load("sampler", sampler)
+    pruner_named(pruner)
+    if len(scores) > 1 and pruner != "none":
+        raise BadInput(f"pruner {pruner!r} needs one score, not {len(scores)}; leave the pruner out")
+    for fit in named.values():
+        check_params(fit, defaults_of(fit))
+        conditions_of(fit)
+    return named
 
 
 def _tuned(
