@@ -1,4 +1,4 @@
-"""The six extension points: a stranger's plugin and our own defaults come through the same door.
+"""The seven extension points: a stranger's plugin and our own defaults come through the same door.
 
 A distribution adds one with an entry point of group "tidemill.<point>"; the name is what users write:
 
@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from tidemill.core.errors import BadInput, nearest
 
-ExtensionPoint = Literal["store", "graph", "engine", "sampler", "drift_test", "model_format"]
+ExtensionPoint = Literal["store", "graph", "engine", "sampler", "drift_test", "model_format", "value_format"]
 
 # Ours are named here rather than as entry points so that a source checkout works before it is installed.
 BUILT_IN: dict[str, dict[str, str]] = {
@@ -45,6 +45,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
     "model_format": {
         "onnx": "tidemill.serve.formats.onnx:OnnxFormat",
     },
+    "value_format": {},  # ours are chosen by type, in tidemill.flow.formats
 }
 
 

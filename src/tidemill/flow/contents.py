@@ -1,8 +1,8 @@
-"""The digest of a value that code finds around it (a global, a default, what a closure holds): equal content, equal digest.
+"""The digest of a value that code finds around it: a global, a default, what a closure holds.
 
-Functions and classes inside it stand for themselves by a label, which the caller gives them. What has no stable content
-(an open file, a lock, a generator, an object of a C library) raises NoContent: whatever it would be keyed by might stay
-the same while it changes.
+Equal content has an equal digest. Functions and classes inside it stand for themselves by a label, which the caller
+gives them. What has no stable content (an open file, a lock, a generator, an object of a C library) raises NoContent:
+whatever it would be keyed by might stay the same while it changes.
 """
 
 from __future__ import annotations
@@ -28,9 +28,17 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from tidemill.flow import formats
+from tidemill.flow import arrow
 
-_BY_REPR = (int, complex, decimal.Decimal, fractions.Fraction, datetime.date, datetime.time, datetime.datetime)
+_BY_REPR: tuple[type, ...] = (
+    int,
+    complex,
+    decimal.Decimal,
+    fractions.Fraction,
+    datetime.date,
+    datetime.time,
+    datetime.datetime,
+)
 _BY_REPR += (
     datetime.timedelta,
     datetime.timezone,
@@ -66,7 +74,7 @@ class NoContent(Exception):
 
 
 class Contents:
-    """One value's digest. mutable: whether any part of it can change in place. refer: the label of a function or class."""
+    """One value's digest. mutable: whether a part of it can change in place. refer: labels functions and classes."""
 
     def __init__(self, refer: Refer) -> None:
         self.refer = refer
@@ -126,7 +134,7 @@ class Contents:
         elif kind is bytearray:
             self.mutable = True
             self._add("bytearray", bytes(value))
-        elif isinstance(value, _CALLABLES) or isinstance(value, types.ModuleType):
+        elif isinstance(value, (*_CALLABLES, types.ModuleType)):
             self._add("code", self.refer(value).encode())
         elif isinstance(value, enum.Enum):
             self._add("member", f"{self.refer(kind)} {value.name}".encode())
@@ -170,6 +178,25 @@ class Contents:
             return False
         return True
 
+    def _inside(self, value: Any) -> None:
+        """What an instance holds as the builtin container or scalar that its class extends."""
+        if isinstance(value, dict):
+            self._many("dict", [part for pair in dict.items(value) for part in pair], len(value))
+        elif isinstance(value, list):
+            self._many("list", list(list.__iter__(value)), len(value))
+        elif isinstance(value, tuple):
+            self._many("tuple", list(tuple.__iter__(value)), len(value))
+        elif isinstance(value, _SETS):
+            self._set("set", list(value))
+        elif isinstance(value, str):
+            self._one(str.__str__(value))
+        elif isinstance(value, bytes):
+            self._one(bytes(bytearray(value)))
+        elif isinstance(value, int):
+            self._one(int.__int__(value))
+        elif isinstance(value, float):
+            self._one(float.__float__(value))
+
     def _plain(self, value: Any, kind: type) -> bool:
         """Values of known types, ours and of libraries that are loaded already."""
         if kind is object:
@@ -190,19 +217,31 @@ class Contents:
         elif kind.__module__ == "zoneinfo":
             self._add("zone", str(value).encode())
         else:
-            numpy = sys.modules.get("numpy")
-            if numpy is not None and isinstance(value, numpy.dtype):
-                self._add("dtype", repr(value).encode())
-                return True
-            if numpy is not None and kind is numpy.ndarray and value.dtype.hasobject:
-                self.mutable = True
-                self._many(f"objects {value.shape}", value.ravel().tolist(), value.size)
-                return True
-            found = None if _has_state(kind) else formats.encode(value)
-            if found is None or found[0] == "json":
-                return False
+            return self._table(value, kind)
+        return True
+
+    def _table(self, value: Any, kind: type) -> bool:
+        """Arrays and tables."""
+        numpy = sys.modules.get("numpy")
+        if numpy is not None and isinstance(value, numpy.dtype):
+            self._add("dtype", repr(value).encode())
+            return True
+        if numpy is not None and isinstance(value, numpy.generic) and not value.dtype.hasobject:
+            self._add(f"scalar {value.dtype!r}", value.tobytes())
+            return True
+        if numpy is not None and kind is numpy.ndarray:
             self.mutable = True
-            self._add(f"{kind.__module__}.{kind.__qualname__} {found[0]}", found[1])
+            name = f"array {value.dtype!r} {value.shape}"
+            if value.dtype.hasobject:
+                self._many(name, value.ravel().tolist(), value.size)
+            else:
+                self._add(name, value.tobytes())
+            return True
+        found = arrow.encode(value)
+        if found is None:
+            return False
+        self.mutable = True
+        self._add(*found)
         return True
 
     def _object(self, value: Any, kind: type) -> None:
@@ -214,16 +253,7 @@ class Contents:
             raise NoContent(f"is {_shown(value)}, which has no content to go by")
         self.mutable = True
         self._add("object", self.refer(kind).encode())
-        for base, name in ((dict, "items"), (list, ""), (tuple, ""), (set, ""), (frozenset, "")):
-            if isinstance(value, base):
-                inside: Any = base.items(value) if name else base.__iter__(value)  # type: ignore[attr-defined]
-                if base in _SETS:
-                    self._set("set", set(inside))
-                else:
-                    self._many(base.__name__, list(inside), len(value))
-        for scalar in (int, float, str, bytes):
-            if isinstance(value, scalar):
-                self._one(scalar.__new__(scalar, value))  # type: ignore[call-overload]
+        self._inside(value)
         held = getattr(value, "__dict__", None) or {}
         for name in sorted(held):
             self._one(name)

@@ -1,7 +1,7 @@
-"""The key of a step's call: equal keys mean equal results, so what was computed before under the key is taken instead.
+"""The key of a step's call: equal keys mean equal results, so what was computed under the key before is taken.
 
-It is a digest of named parts: the normalised syntax tree of the step and of all code of the user that it reaches, the
-values that this code finds (globals, defaults, closures), the versions of the distributions imported, the content of the
+It is a digest of named parts: the normalised syntax tree of the step and of all code of the user that it reaches; the
+values that it finds (globals, defaults, closures), the versions of the distributions imported, the content of the
 inputs, the parameters, environment variables and files that were declared. Comments, formatting, docstrings and
 annotations do not change it. Where something cannot be followed there is no key, but a reason.
 

@@ -1,4 +1,4 @@
-"""Modules and classes of the user as a key sees them: their names, class statements, imports, and effects of an import."""
+"""Modules and classes of the user as a key sees them: names, class statements, imports and what importing does."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ from tidemill.flow import origins, syntax
 HARMLESS = ("builtins", "abc", "enum", "typing", "collections.abc", "collections", "numbers", "contextlib", "threading")
 
 _ENUM = frozenset(
-    "_member_map_ _member_names_ _member_type_ _value2member_map_ _unhashable_values_ _new_member_ _use_args_ "
-    "_generate_next_value_ _value_repr_ _hashable_values_ _unhashable_values_map_ __new__ _add_alias_ "
-    "_add_value_alias_ __reduce_ex__ __repr__ __str__ __format__".split()
+    (  # noqa: SIM905  they read better so
+        "_member_map_ _member_names_ _member_type_ _value2member_map_ _unhashable_values_ _new_member_ _use_args_ "
+        "_generate_next_value_ _value_repr_ _hashable_values_ _unhashable_values_map_ __new__ _add_alias_ "
+        "_add_value_alias_ __reduce_ex__ __repr__ __str__ __format__"
+    ).split()
 )
 
 

@@ -70,7 +70,7 @@ def of_module(module: ModuleType) -> Package | None:
 
 @cache
 def of_named(name: str) -> Package | None:
-    """The package of a module of that name, which need not be loaded; None for the user's own, and for what is not there."""
+    """The package of a module of that name, loaded or not; None for the user's own, and for what is not there."""
     top = name.partition(".")[0]
     if top in sys.stdlib_module_names:
         return PYTHON

@@ -29,13 +29,17 @@ from tidemill.flow.syntax import Imported, Use
 
 MISSING: Any = object()
 _GENERATED = frozenset(
-    "__module__ __dict__ __weakref__ __doc__ __qualname__ __annotations__ __slots__ __abstractmethods__ __parameters__ "
-    "__orig_bases__ __firstlineno__ __static_attributes__ __dataclass_params__ __match_args__ __type_params__ "
-    "__annotate__ __annotations_cache__ __annotate_func__ __non_callable_proto_members__ __hash__".split()
+    (  # noqa: SIM905  they read better so
+        "__module__ __dict__ __weakref__ __doc__ __qualname__ __annotations__ __slots__ __abstractmethods__ "
+        "__parameters__ __orig_bases__ __firstlineno__ __static_attributes__ __dataclass_params__ __match_args__ "
+        "__type_params__ __annotate__ __annotations_cache__ __annotate_func__ __non_callable_proto_members__"
+    ).split()
 )
 _CHANGING = frozenset(
-    "append add update pop setdefault extend insert remove clear discard popitem sort reverse appendleft popleft "
-    "extendleft rotate __setitem__ __delitem__ move_to_end subtract".split()
+    (  # noqa: SIM905  they read better so
+        "append add update pop setdefault extend insert remove clear discard popitem sort reverse appendleft popleft "
+        "extendleft rotate __setitem__ __delitem__ move_to_end subtract"
+    ).split()
 )
 _CHANGEABLE = (list, dict, set, deque, bytearray)
 

@@ -24,7 +24,16 @@ from tidemill.core.ids import digest, json_digest
 Kind = Literal["call", "item", "write", "other"]
 VARIES = "<known only at run time>"
 _SILENT = ("step", "pipeline")  # our decorators: what they are told does not change what the function gives
-_PLAIN = ("property", "staticmethod", "classmethod", "cached_property", "wraps", "cache", "lru_cache", "override")
+_PLAIN: tuple[str, ...] = (
+    "property",
+    "staticmethod",
+    "classmethod",
+    "cached_property",
+    "wraps",
+    "cache",
+    "lru_cache",
+    "override",
+)
 _PLAIN += ("dataclass", "abstractmethod", "contextmanager", "overload", "setter", "final", "total_ordering", *_SILENT)
 _HIDDEN = {  # attributes through which code gets at code that nobody can name before it runs
     "__globals__": "reads __globals__",
@@ -197,7 +206,7 @@ def _last(node: ast.expr) -> str:
     return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
 
 
-# ---------------------------------------------------------------------------------------------------- names from outside
+# ------------------------------------------------------------------------------------------------ names from outside
 
 
 class _Uses(ast.NodeVisitor):
