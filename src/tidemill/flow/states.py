@@ -160,7 +160,7 @@ def step_runs(ws: Workspace, run_id: str) -> list[Run]:
 
 
 def _status(ws: Workspace, run: Run, events: list[Event], asked: Iterable[Approval]) -> str:
-    if run.status != "running":
+    if run.status != "running" or "orchestrator" in run.tags:  # another orchestrator's tasks come and go
         return run.status
     if is_held(ws, f"flow/{run.id}"):
         return "running"
