@@ -205,6 +205,8 @@ class Reach:
             if value is MISSING:
                 value = getattr(builtins, root, MISSING)
         library: origins.Package | None = None
+        if use.args == (syntax.ATTRIBUTE,):
+            self._fault(f"{thing.__qualname__} changes {name}.{'.'.join(rest)}, which outlives the call")
         while isinstance(value, ModuleType) and rest and rest[0] != "__dict__":
             said = dynamic.hidden(f"{value.__name__}.{rest[0]}", use)
             if said is not None:
@@ -243,9 +245,6 @@ class Reach:
             return name
         if isinstance(value, _CHANGEABLE) and (use.kind == "write" or (rest and rest[-1] in _CHANGING)):
             self._fault(f"{thing.__qualname__} changes {name}, which outlives the call")
-            return name
-        if use.kind == "write" and isinstance(value, ModuleType | type | FunctionType):
-            self._fault(f"{thing.__qualname__} changes {'.'.join(use.chain)}, which outlives the call")
             return name
         of_library = library is not None and callable(value) and origins.of_object(type(value)) is not None
         if isinstance(value, FunctionType | type | ModuleType) or of_library:

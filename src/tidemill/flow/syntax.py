@@ -23,6 +23,7 @@ from tidemill.core.ids import digest, json_digest
 
 Kind = Literal["call", "item", "write", "other"]
 VARIES = "<known only at run time>"
+ATTRIBUTE = "an attribute"  # what is written; else it is an item
 _SILENT = ("step", "pipeline")  # our decorators: what they are told does not change what the function gives
 _PLAIN: tuple[str, ...] = (
     "property",
@@ -246,7 +247,8 @@ class _Uses(ast.NodeVisitor):
             self._hidden(node.attr, node.lineno)
             self.visit(node.value)
         else:
-            self._add(chain, node, "other" if isinstance(node.ctx, ast.Load) else "write")
+            loads = isinstance(node.ctx, ast.Load)
+            self._add(chain, node, "other" if loads else "write", () if loads else (ATTRIBUTE,))
 
     def visit_Name(self, node: ast.Name) -> None:
         if isinstance(node.ctx, ast.Load):
@@ -298,6 +300,8 @@ def _of_tree(file: File, node: ast.stmt, code: CodeType) -> Syntax:
                 outside.add(str(one.argval))
             elif one.opname in ("STORE_GLOBAL", "DELETE_GLOBAL"):
                 faults.append((inner.co_firstlineno, f"changes the global {one.argval}"))
+            elif one.opname in ("STORE_DEREF", "DELETE_DEREF") and one.argval in code.co_freevars:
+                faults.append((inner.co_firstlineno, f"changes {one.argval}, which outlives the call"))
     seen = _Uses(outside)
     for each in ast.walk(node):
         if isinstance(each, ast.Import):
@@ -345,6 +349,8 @@ def _of_bytecode(code: CodeType) -> Syntax:
                     uses.append(Use((each or name,), line, "other", (), Imported(level, name, each)))
             elif one.opname in ("STORE_GLOBAL", "DELETE_GLOBAL"):
                 faults.append((line, f"changes the global {name}"))
+            elif one.opname in ("STORE_DEREF", "DELETE_DEREF") and name in code.co_freevars:
+                faults.append((line, f"changes {name}, which outlives the call"))
         faults += [(line, _HIDDEN[name]) for name in inner.co_names if name in _HIDDEN]
         if chain:
             uses.append(Use(chain, line, "other"))
