@@ -15,7 +15,7 @@ from tidemill.core.ids import iso, json_digest, parse_time
 from tidemill.core.recording import recorded
 from tidemill.core.types import Check, DatasetVersion
 from tidemill.core.workspace import Workspace
-from tidemill.data import datasets
+from tidemill.data import datasets, parting
 from tidemill.data.feature_store import views
 from tidemill.data.feature_store.asof import Join, as_of_all
 from tidemill.data.feature_store.views import View
@@ -35,6 +35,7 @@ class Rows:
     steps: tuple[Mapping[str, Any], ...] = ()
     inputs: tuple[DatasetVersion, ...] = ()
     _frames: dict[str, pl.DataFrame] = field(default_factory=dict, repr=False, compare=False)
+    _source: Rows | None = field(default=None, repr=False, compare=False)  # what a part is a part of: read once for all
 
     def __repr__(self) -> str:  # what a notebook shows: not the workspace's connections
         steps = "".join(f", {step['step']}" for step in self.steps)
@@ -157,13 +158,82 @@ class Rows:
         made = self._with({"step": "select", "columns": kept}, None, {})
         return replace(made, columns={name: self.columns[name] for name in kept})
 
-    def split(self, *, time: Sequence[Time]) -> tuple[Rows, ...]:
-        """Cut by event time: n moments give n + 1 parts, the first before the first moment."""
-        moments = [_time(at) for at in time]
+    def split(
+        self,
+        *,
+        time: Sequence[Time] | None = None,
+        gap: timedelta | None = None,
+        shares: Sequence[float] | None = None,
+        stratify: str | None = None,
+        group: str | None = None,
+        even: bool = False,
+        seed: int = 0,
+    ) -> tuple[Rows, ...]:
+        """Cut into parts, by event time or by chance; each part is Rows with a plan and a digest of its own.
+
+        time: n moments give n + 1 parts, the first before the first moment; gap: leave out what happened in that time
+        before each moment, such as labels need to become known (an embargo).
+        shares: such as [0.8, 0.2], by the hash of the row id: rows that are added later move no old one. stratify: a
+        column whose values all parts hold in equal shares. group: a column whose values do not spread over parts.
+        even: parts of exactly these shares, not only by expectation. With stratify or even the few rows at the cuts do
+        move when rows are added. seed: another one deals anew.
+        """
+        if (time is None) == (shares is None):
+            raise BadInput("split takes either time=[...] or shares=[...]; for example shares=[0.8, 0.2]")
+        if shares is not None:
+            if gap is not None:
+                raise BadInput("gap is for a split by time=[...]; a split by shares knows no time")
+            given = parting.checked_shares(shares)
+            return tuple(
+                self.parted(given, keep=[n], stratify=stratify, group=group, even=even, seed=seed)
+                for n in range(len(given))
+            )
+        if stratify or group or even or seed:
+            raise BadInput("stratify, group, even and seed are for a split by shares=[...]; time alone cuts by time")
+        moments = [_time(at) for at in time or ()]
         if not moments or sorted(set(moments)) != moments:
             raise BadInput(f"split needs moments in ascending order, not {[iso(at) for at in moments]}")
-        edges: list[datetime | None] = [None, *moments, None]
-        return tuple(self.where(since=edges[n], until=edges[n + 1]) for n in range(len(edges) - 1))
+        gap = gap or timedelta(0)
+        if gap < timedelta(0):
+            raise BadInput(f"gap is {gap}; it must not be negative")
+        since: list[datetime | None] = [None, *moments]
+        until = [*[at - gap for at in moments], None]
+        for start, end in zip(since, until, strict=True):
+            if start is not None and end is not None and end <= start:
+                raise BadInput(f"a gap of {gap} leaves nothing of the part from {iso(start)}; make it shorter")
+        return tuple(self.where(since=start, until=end) for start, end in zip(since, until, strict=True))
+
+    def parted(
+        self,
+        shares: Sequence[float],
+        *,
+        keep: Sequence[int],
+        stratify: str | None = None,
+        group: str | None = None,
+        even: bool = False,
+        seed: int = 0,
+    ) -> Rows:
+        """The rows of some parts of a split by shares (see `split`): keep names them, 0 for the first."""
+        given = parting.checked_shares(shares)
+        if stratify is not None and group is not None:
+            raise BadInput("a split is by stratify= or by group=, not both; stratify by what all rows of a group share")
+        chosen = sorted(set(keep))
+        if not chosen or chosen[0] < 0 or chosen[-1] >= len(given):
+            raise BadInput(f"keep is {list(keep)}; there are parts 0 to {len(given) - 1}")
+        wanted = [name for name in (stratify, group) if name is not None]
+        require_columns(wanted, self.columns, where=f"dataset {self.base.name!r}")
+        depth = sum(step["step"] == "part" for step in self.steps)
+        step = {
+            "step": "part",
+            "by": group or self.key,
+            "within": stratify,
+            "even": even,
+            "shares": given,
+            # A split of a part must not deal by the numbers that made the part.
+            "salt": f"{seed}/{depth}",
+            "keep": chosen,
+        }
+        return replace(self._with(step, None, {}), _source=self)
 
     def check(self, *wanted: Check) -> Rows:
         """Evaluate checks as a recorded run with a report; raises BadInput when one of severity "error" fails."""
@@ -192,6 +262,8 @@ class Rows:
     def frame(self) -> pl.DataFrame:
         """Read the rows, in order of event time (then row id); read once per plan."""
         name = self.digest()
+        if name not in self._frames and self._source is not None:
+            self._frames[name] = parting.keep(self._source.frame(), self.steps[-1])
         if name not in self._frames:
             rows = datasets.scan(self.ws, self.base).collect()
             if self.event_time is not None:
@@ -206,8 +278,18 @@ class Rows:
         return self.frame().height
 
     def _ordered(self) -> list[Mapping[str, Any]]:
-        """Filters in time first: joins never change the rows, so fewer are joined."""
-        return sorted(self.steps, key=lambda step: step["step"] != "where")
+        """Filters in time first: joins never change the rows, so fewer are joined.
+
+        But a cut by rank is of the rows that were there when it was asked for, so no filter passes it.
+        """
+        ordered: list[Mapping[str, Any]] = []
+        since = 0
+        for place, step in enumerate([*self.steps, None]):
+            if step is None or (step["step"] == "part" and (step["even"] or step["within"] is not None)):
+                ordered += sorted(self.steps[since:place], key=lambda each: each["step"] != "where")
+                ordered += [] if step is None else [step]
+                since = place + 1
+        return ordered
 
     def _together(self) -> list[list[Mapping[str, Any]]]:
         """The steps in order, joins in time that can be made at once as one."""
@@ -238,6 +320,8 @@ class Rows:
             return rows
         if step["step"] == "select":
             return rows.select(step["columns"])
+        if step["step"] == "part":
+            return parting.keep(rows, step)
         if step["step"] in LOOKING_BACK:
             joins = [self._join(each, by_content[each["name"], each["dataset"]]) for each in steps]
             return as_of_all(rows, joins, left_time=self.event_time or "")
@@ -276,6 +360,7 @@ class Rows:
             steps=(*self.steps, step),
             inputs=(*self.inputs, *more),
             _frames={},
+            _source=None,
         )
 
 
