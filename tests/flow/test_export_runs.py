@@ -192,9 +192,9 @@ def test_a_pool_gives_the_same(ours: dict[str, Ran], folder: Path, around: pytes
 
 
 def test_ray_gives_the_same(ours: dict[str, Ran], folder: Path, around: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("ray")
-    from ray_clusters import two_nodes
+    from ray_clusters import two_nodes  # before Ray itself, whose environment it sets
 
+    pytest.importorskip("ray")
     around.setenv("TRIES", str(folder / "tries-ray"))  # before the cluster starts, which hands it on
     with two_nodes({"num_cpus": 1}, {"num_cpus": 1}) as cluster:
         found = one_engine(f"ray://{cluster.address}", folder, around)

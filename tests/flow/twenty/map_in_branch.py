@@ -1,16 +1,16 @@
-"""A mapped step in a branch, and fan-in of it there."""
+"""A mapped step on either side of a branch, and fan-in of it there."""
 
 import tidemill as tm
 
 
 @tm.step
-def yes() -> bool:
-    return True
+def is_many(n: int) -> bool:
+    return n > 2
 
 
 @tm.step
-def numbers() -> list[int]:
-    return [3, 4]
+def numbers(n: int) -> list[int]:
+    return list(range(n))
 
 
 @tm.step
@@ -24,5 +24,9 @@ def total(numbers: list[int]) -> int:
 
 
 @tm.pipeline(name="map-in-branch")
-def flow() -> int:
-    return tm.when(yes(), lambda: total(square.map(numbers())), lambda: total([1]))
+def flow(n: int = 2) -> int:
+    return tm.when(
+        is_many(n),
+        lambda: total(square.map(numbers(2))),
+        lambda: total(square.map(numbers(n))),
+    )

@@ -24,9 +24,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tidemill.core.errors import BadInput, TidemillError, TimedOut
-from tidemill.core.ids import utc_now
-from tidemill.core.types import Batch, Query, Run
+from tidemill.core.errors import BadInput, Cancelled, TidemillError, TimedOut
+from tidemill.core.ids import new_id, utc_now
+from tidemill.core.types import Batch, Query, Run, Status
 from tidemill.core.workspace import Workspace, open_workspace
 from tidemill.flow import entries, execution, formats, states, tasks, values
 from tidemill.flow.engines.here import HereEngine
@@ -108,6 +108,7 @@ class Task:
         deps = {node_of(ref): None for each in arguments.values() for ref in refs_in(each)}
         node = Node(self.instance(), step, arguments, tuple(deps))
         running = self.running()
+        self._stop_if_cancelled()
         running.add(node)
         running.wait_all()
         self._show_log(node)
@@ -115,10 +116,12 @@ class Task:
             self._failed(node, found.options)
         if node.output is None:
             made = type(node.live[0]).__name__ if node.live else "nothing"
-            raise BadInput(
+            error = BadInput(
                 f"step {node.id} returned {made}, which no format takes; tasks of an orchestrator pass values through "
                 "the workspace: return a table, an array, plain values, a file or a model"
             )
+            self.ended_badly("failed", error)
+            raise error
         running.journal.flush()
         return {"at": self.place, "value": _described(node)}
 
@@ -152,12 +155,14 @@ class Task:
         returned = self.made(self.request["arguments"]["result"])
         running = self.running()
         value = self.value(returned)
-        if running.record.status == "running":
-            running.journal.flush()
-            counts = {each: float(number) for each, number in states.read(self.ws, running.record.id).counts.items()}
-            ended = replace(running.record, status="done", ended_at=utc_now(), metrics=counts)
-            self.ws.graph.write(execution.ending(self.ws, ended, running, returned, value))
-        answer: dict[str, Any] = {"at": [], "run": running.record.id, "value": None}
+        running.journal.flush()
+        counts = {each: float(number) for each, number in states.read(self.ws, running.record.id).counts.items()}
+        ended = replace(running.record, status="done", ended_at=utc_now(), metrics=counts)
+        if running.record.status != "running":  # it had failed, and somebody made the orchestrator go on with it
+            again = {**running.record.tags, "continues": running.record.id}
+            ended = replace(ended, id=new_id(), tags=again, error=None)
+        self.ws.graph.write(execution.ending(self.ws, ended, running, returned, value))
+        answer: dict[str, Any] = {"at": [], "run": ended.id, "value": None}
         packed = values.pack(value)
         if packed is not None:
             answer["output"] = values.stored(packed, self.ws.store).to_json()
@@ -281,10 +286,25 @@ class Task:
             Query("run", kind="flow.step", parent=record.id, name=node.step.name, status="failed")
         )
         tries = sum(isinstance(each, Run) and each.params.get("node") == node.id for each in before)
-        if tries > options.retries and record.status == "running":
-            error = None if node.error is None else shown(node.error)
-            self.ws.graph.write(Batch([replace(record, status="failed", ended_at=utc_now(), error=error)]))
-        raise node.error or BadInput(f"step {node.id} was {node.state}: {node.why}")
+        error = node.error or BadInput(f"step {node.id} was {node.state}: {node.why}")
+        if tries > options.retries:
+            self.ended_badly("failed", error)
+        raise error
+
+    def ended_badly(self, status: Status, error: BaseException) -> None:
+        """Record that the execution goes no further, unless that stands already."""
+        if "begin" in self.around.given:
+            found = self.ws.graph.get(self.around.given["begin"]["run"])
+            if isinstance(found, Run) and found.status == "running":
+                self.ws.graph.write(Batch([replace(found, status=status, ended_at=utc_now(), error=shown(error))]))
+
+    def _stop_if_cancelled(self) -> None:
+        record = self.running().record
+        asked = self.ws.graph.events(f"flow/{record.id}", kind="cancel", last=1)
+        if asked:
+            error = Cancelled(f"execution {record.id} was cancelled by {asked[0].body.get('by', asked[0].actor)}")
+            self.ended_badly("cancelled", error)
+            raise error
 
     def _show_log(self, node: Node) -> None:
         """What the step printed, in the orchestrator's log too."""
@@ -357,6 +377,10 @@ def answer(request: Request) -> Any:
     do = {"begin": task.begin, "step": task.step, "spread": task.spread, "flag": task.flag, "pick": task.pick}
     try:
         return do.get(request["do"], task.end)()
+    except BadInput as error:  # which no further try mends
+        if request["do"] != "step":
+            task.ended_badly("failed", error)
+        raise
     finally:
         task.close()
 
