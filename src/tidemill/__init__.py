@@ -25,6 +25,7 @@ _WHERE = {
     "ModelVersion": "core.types",
     "Monitor": "watch.monitor",
     "Project": "project",
+    "Report": "train.reporting",
     "Rows": "data.rows",
     "Run": "core.types",
     "TidemillError": "core.errors",
@@ -41,6 +42,7 @@ _WHERE = {
     "fill": "core.recipe",
     "fill_from": "prepare.cleaning",
     "floats": "train.ranges",
+    "given": "train.ranges",
     "ints": "train.ranges",
     "keep": "core.recipe",
     "log": "train.ranges",
@@ -77,6 +79,7 @@ __all__ = [
     "ModelVersion",
     "Monitor",
     "Project",
+    "Report",
     "Rows",
     "Run",
     "TidemillError",
@@ -93,6 +96,7 @@ __all__ = [
     "fill",
     "fill_from",
     "floats",
+    "given",
     "ints",
     "keep",
     "log",
@@ -141,7 +145,8 @@ if TYPE_CHECKING:
     from tidemill.improve.loop import better
     from tidemill.prepare.cleaning import drop_duplicates, drop_where_null, fill_from, null_outside
     from tidemill.project import Loop, Project, open
-    from tidemill.train.ranges import choice, floats, ints, log
+    from tidemill.train.ranges import choice, floats, given, ints, log
+    from tidemill.train.reporting import Report
     from tidemill.watch.monitor import Monitor
 
 

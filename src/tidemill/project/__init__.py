@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,6 +17,7 @@ from tidemill.core.workspace import Workspace, open_workspace
 from tidemill.project.contracts import Contracts
 from tidemill.project.data import Data, Ref
 from tidemill.project.deployments import Deployments
+from tidemill.project.engines import opened
 from tidemill.project.features import Features
 from tidemill.project.files import Files
 from tidemill.project.governance import Governance
@@ -24,10 +25,12 @@ from tidemill.project.labels import Labels
 from tidemill.project.lineage import Lineage
 from tidemill.project.models import Models
 from tidemill.project.policies import TRAINING, Policies
+from tidemill.project.training import Training
 
 if TYPE_CHECKING:
     import polars as pl
 
+    from tidemill.core.engine import Engine
     from tidemill.core.recipe import Recipe
     from tidemill.data.rows import Rows
     from tidemill.improve.loop import Better, Decision, LoopSpec
@@ -179,37 +182,45 @@ class Project:
         *,
         on: Rows,
         target: str,
-        score: str = "auc",
+        score: str | Sequence[str] = "auc",
         trials: int = 20,
         seed: int = 0,
         purpose: str = TRAINING,
         progress: Callable[[int, int, str], None] | None = None,
+        engine: str | Engine | None = None,
+        **options: Any,
     ) -> Fitted:
         """The best of `trials` fits on `train` by `score` on the rows `on`: each trial a run, resumable.
 
-        purpose: each dataset that the rows came from must allow it (see `policies`), else Refused.
+        score: one, or several for a Pareto front. purpose: each dataset that the rows came from must allow it (see
+        `policies`), else Refused. engine: where trials run ("pool://4", "ray"; default: one after the other, here).
+        options: those of `train.tune.tune`: task, sampler, pruner, constraints, start_from, time_s, cost,
+        price_per_hour, parallel, needs, trial_timeout_s, retries.
         """
         from tidemill.flow.keys import code_of
         from tidemill.train.tune import tune
 
         self.policies.require([*train.inputs, *on.inputs], purpose)
-        return tune(
-            self.ws,
-            [fits] if callable(fits) else list(fits),
-            train.frame(),
-            on.frame(),
-            recipe,
-            target=target,
-            key=train.key,
-            time=_time_of(train),
-            score=score,
-            trials=trials,
-            seed=seed,
-            inputs=train.inputs,
-            plan_digest=key_of(train.digest(), on.digest()),
-            progress=progress,
-            code=code_of,
-        )
+        with nullcontext() if engine is None else opened(engine) as workers:
+            return tune(
+                self.ws,
+                [fits] if callable(fits) else list(fits),
+                train.frame(),
+                on.frame(),
+                recipe,
+                target=target,
+                key=train.key,
+                time=_time_of(train),
+                score=score,
+                trials=trials,
+                seed=seed,
+                inputs=train.inputs,
+                plan_digest=key_of(train.digest(), on.digest()),
+                progress=progress,
+                code=code_of,
+                engine=workers,
+                **options,
+            )
 
     def fit(
         self,
@@ -241,6 +252,11 @@ class Project:
             seed=seed,
             code=code_of,
         )
+
+    @property
+    def training(self) -> Training:
+        """Training on more than one machine, and of PyTorch modules."""
+        return Training(self.ws)
 
     # ------------------------------------------------------------------------------------------------ models
 
