@@ -17,8 +17,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from tidemill import __version__
-
 _STDLIB = tuple({str(Path(sysconfig.get_path(name)).resolve()) for name in ("stdlib", "platstdlib")})
 _OURS = str(Path(__file__).resolve().parents[1]) + "/"
 _SITES = ("site-packages", "dist-packages")
@@ -32,7 +30,7 @@ class Package(NamedTuple):
 
 
 PYTHON = Package("python", sys.version.split()[0])
-TIDEMILL = Package("tidemill", __version__)
+TIDEMILL = Package("tidemill", str(vars(sys.modules["tidemill"])["__version__"]))
 
 
 @lru_cache(maxsize=10_000)

@@ -17,7 +17,6 @@ import inspect
 import os
 import sys
 from collections import deque
-from collections.abc import Mapping
 from pathlib import Path
 from types import FunctionType, MemberDescriptorType, ModuleType
 from typing import Any
@@ -26,8 +25,8 @@ from tidemill.core.ids import digest, json_digest
 from tidemill.flow import dynamic, modules, origins, syntax
 from tidemill.flow.contents import Contents, NoContent, fingerprint, readable
 from tidemill.flow.syntax import Imported, Use
+from tidemill.flow.unchanged import MISSING, Watch, in_cell
 
-MISSING: Any = object()
 _GENERATED = frozenset(
     (  # noqa: SIM905  they read better so
         "__module__ __dict__ __weakref__ __doc__ __qualname__ __annotations__ __slots__ __abstractmethods__ "
@@ -41,6 +40,8 @@ _CHANGING = frozenset(
         "extendleft rotate __setitem__ __delitem__ move_to_end subtract"
     ).split()
 )
+_WRITTEN = (FunctionType, classmethod, staticmethod, property)
+_AT_IMPORT = ("__init_subclass__", "__set_name__")  # called when a class is made: what they changed is found changed
 _CHANGEABLE = (list, dict, set, deque, bytearray)
 
 
@@ -124,7 +125,7 @@ class Reach:
         # A library's wrapper around something of the user: what it holds counts.
         self._labels[id(thing)] = name
         self.watch.kept.append(thing)
-        held = [_in_cell(cell) for cell in thing.__closure__ or ()]
+        held = [in_cell(cell) for cell in thing.__closure__ or ()]
         inside = self._content((*held, thing.__defaults__, thing.__kwdefaults__, dict(vars(thing))), name)
         self._labels[id(thing)] = f"{name} around {inside}"
         return self._labels[id(thing)]
@@ -186,7 +187,7 @@ class Reach:
         known = {name: each for name, each in vars(thing).items() if name != "__wrapped__"}
         if thing.__closure__:  # free variables are uses; here only the order of what they hold
             for cell in thing.__closure__:
-                self.watch.cells.append((cell, _in_cell(cell)))
+                self.watch.cells.append((cell, in_cell(cell)))
         content = self._content((*held, known), f"a default or attribute of {thing.__qualname__}")
         self.parts[label] = json_digest([found.digest, content, sorted(uses.items())])
 
@@ -197,7 +198,7 @@ class Reach:
         if use.imported is not None:
             value = self._imported(use.imported, thing)
         elif root in thing.__code__.co_freevars:
-            value = _in_cell((thing.__closure__ or ())[thing.__code__.co_freevars.index(root)])
+            value = in_cell((thing.__closure__ or ())[thing.__code__.co_freevars.index(root)])
             name = f"{modules.qualified(thing)}.{root}"
         else:
             value = thing.__globals__.get(root, MISSING)
@@ -205,7 +206,7 @@ class Reach:
             if value is MISSING:
                 value = getattr(builtins, root, MISSING)
         library: origins.Package | None = None
-        if use.args == (syntax.ATTRIBUTE,):
+        if use.args == (syntax.ATTRIBUTE,) and thing.__name__ not in _AT_IMPORT:
             self._fault(f"{thing.__qualname__} changes {name}.{'.'.join(rest)}, which outlives the call")
         while isinstance(value, ModuleType) and rest and rest[0] != "__dict__":
             said = dynamic.hidden(f"{value.__name__}.{rest[0]}", use)
@@ -239,11 +240,12 @@ class Reach:
         variables = dynamic.environment(value, rest, use)
         if variables is not None:
             return self._environment(variables, thing)
-        said = dynamic.hidden(modules.qualified(value), use, value)
+        said = dynamic.hidden(modules.qualified(value) if hasattr(value, "__qualname__") else "", use, value)
         if said is not None:
             self._fault(f"{thing.__qualname__} {said}")
             return name
-        if isinstance(value, _CHANGEABLE) and (use.kind == "write" or (rest and rest[-1] in _CHANGING)):
+        changes = isinstance(value, _CHANGEABLE) and thing.__name__ not in _AT_IMPORT
+        if changes and (use.kind == "write" or (rest and rest[-1] in _CHANGING)):
             self._fault(f"{thing.__qualname__} changes {name}, which outlives the call")
             return name
         of_library = library is not None and callable(value) and origins.of_object(type(value)) is not None
@@ -345,10 +347,14 @@ class Reach:
             value = scope.get(name, MISSING)
             if isinstance(value, FunctionType | type):
                 tokens[f"names {name}"] = self._refer(value)
+            elif not plain and value is not MISSING:
+                tokens[f"names {name}"] = self._attribute(value, kind, f"__{name}", shell)
         bases = [self._refer(each) for each in (type(kind), *kind.__bases__)]
         for name, value in sorted(vars(kind).items()):
             if name in _GENERATED or isinstance(value, MemberDescriptorType) or name in modules.made_for(kind):
                 continue
+            if shell and not plain and name.startswith("__") and not isinstance(value, _WRITTEN):
+                continue  # made by a library from the class statement, which counts with its annotations
             tokens[name] = self._attribute(value, kind, name, shell)
         fields = modules.fields_of(kind)
         self.parts[label] = json_digest([shell, bases, sorted(tokens.items()), self._content(fields, "a field")])
@@ -392,79 +398,9 @@ class Reach:
             self.parts[f"module {modules.name_of(module)}"] = effects
 
 
-class Watch:
-    """What must be as it was for a Reach to hold: compared at every key, which takes microseconds."""
-
-    def __init__(self) -> None:
-        self.names: list[tuple[Mapping[str, Any], str, Any]] = []
-        self.cells: list[tuple[Any, Any]] = []
-        self.functions: list[tuple[FunctionType, Any, Any, Any]] = []
-        self.classes: list[tuple[type, dict[str, Any]]] = []
-        self.contents: list[tuple[Any, str, bytes | None]] = []
-        self.environ: list[tuple[str, str | None]] = []
-        self.absent: list[str] = []
-        self.labels: dict[int, str] = {}
-        self.kept: list[Any] = []
-
-    def holds(self) -> bool:
-        """Whether nothing changed."""
-        for scope, name, value in self.names:
-            if scope.get(name, MISSING) is not value:
-                return False
-        for cell, value in self.cells:
-            if _in_cell(cell) is not value:
-                return False
-        for function, code, defaults, words in self.functions:
-            if function.__code__ is not code or function.__defaults__ is not defaults:
-                return False
-            if function.__kwdefaults__ is not words:
-                return False
-        for kind, had in self.classes:
-            now = vars(kind)
-            if len(now) != len(had) or any(now.get(name, MISSING) is not had[name] for name in had):
-                return False
-        if any(os.environ.get(name) != had for name, had in self.environ):
-            return False
-        if any(name in sys.modules for name in self.absent):
-            return False
-        return all(self._same(*each) for each in self.contents)
-
-    def _same(self, value: Any, had: str, quick: bytes | None) -> bool:
-        if quick is not None:
-            return fingerprint(value) == quick
-        try:
-            return Contents(self._known).digest(value) == had
-        except (NoContent, RecursionError):
-            return False
-
-    def _known(self, thing: Any) -> str:
-        label = self.labels.get(id(thing))
-        if label is not None:
-            return label
-        if isinstance(thing, type | ModuleType):
-            package = origins.of_module(thing) if isinstance(thing, ModuleType) else origins.of_object(thing)
-            if package is not None:
-                name = thing.__name__ if isinstance(thing, ModuleType) else modules.qualified(thing)
-                return (
-                    f"module {name} of {package.name}" if isinstance(thing, ModuleType) else f"{name} of {package.name}"
-                )
-        if isinstance(thing, FunctionType):
-            package = origins.of_file(thing.__code__.co_filename)
-            if package is not None:
-                return f"{modules.qualified(thing)} of {package.name}"
-        raise NoContent("is new")
-
-
 def variable(value: str | None) -> str:
     """An environment variable's part."""
     return "not set" if value is None else digest(value.encode("utf-8", "surrogateescape"))
-
-
-def _in_cell(cell: Any) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:
-        return MISSING
 
 
 def _foreign(kind: type) -> list[type]:
