@@ -17,6 +17,7 @@ from tidemill.core.workspace import Workspace, open_workspace
 from tidemill.project.contracts import Contracts
 from tidemill.project.data import Data, Ref
 from tidemill.project.deployments import Deployments
+from tidemill.project.evaluation import Evaluations
 from tidemill.project.engines import opened
 from tidemill.project.features import Features
 from tidemill.project.files import Files
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from tidemill.data.rows import Rows
     from tidemill.improve.loop import Better, Decision, LoopSpec
     from tidemill.serve.deploy import Served
+    from tidemill.train.evaluating import Comparison
     from tidemill.train.fit import Fitted
     from tidemill.watch.monitor import Monitor
 
@@ -257,6 +259,20 @@ class Project:
     def training(self) -> Training:
         """Training on more than one machine, and of PyTorch modules."""
         return Training(self.ws)
+
+    @property
+    def evaluate(self) -> Evaluations:
+        """`mill.evaluate(model, on=rows)`: scores with intervals, weak slices, fairness, importances; recorded."""
+        return Evaluations(self.ws)
+
+    def compare(
+        self, one: Fitted | ModelVersion, other: Fitted | ModelVersion, *, on: Rows, **options: Any
+    ) -> Comparison:
+        """Whether `other` is better than `one` on the same rows: a paired test, recorded.
+
+        options: those of `mill.evaluate.compare` (score, alpha, cluster, purpose).
+        """
+        return self.evaluate.compare(one, other, on=on, **options)
 
     # ------------------------------------------------------------------------------------------------ models
 
