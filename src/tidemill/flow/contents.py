@@ -172,7 +172,7 @@ class Contents:
             self._many("step", (value.function,), 1)
         elif kind.__name__ == "_lru_cache_wrapper":
             self._many("memo", (value.__wrapped__,), 1)
-        elif hasattr(value, "py_func"):  # of Numba: the options of the compiler count too
+        elif kind.__module__.startswith("numba.") and hasattr(value, "py_func"):  # its compiler's options count too
             self._many("compiled", (value.py_func, getattr(value, "targetoptions", None)), 2)
         else:
             return False

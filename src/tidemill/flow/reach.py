@@ -175,13 +175,13 @@ class Reach:
         for line, said in found.faults:
             self._where = f"{file}:{line}"
             self._fault(f"{thing.__qualname__} {said}")
-        uses: dict[str, str] = {}
-        for use in found.uses:
-            self._where = f"{file}:{use.line}"
-            uses[".".join(use.chain)] = self._use(use, thing)
-        for each, line in found.imports:
+        for each, line in found.imports:  # first: `import a.b` makes b an attribute of a
             self._where = f"{file}:{line}"
             self._imported(each, thing)
+        uses: dict[str, list[str]] = {}
+        for use in found.uses:
+            self._where = f"{file}:{use.line}"
+            uses.setdefault(".".join(use.chain), []).append(self._use(use, thing))
         self._where = f"{file}:{thing.__code__.co_firstlineno}"
         held = [thing.__defaults__, thing.__kwdefaults__]
         known = {name: each for name, each in vars(thing).items() if name != "__wrapped__"}

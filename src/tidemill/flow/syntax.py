@@ -39,6 +39,7 @@ _PLAIN += ("dataclass", "abstractmethod", "contextmanager", "overload", "setter"
 _HIDDEN = {  # attributes through which code gets at code that nobody can name before it runs
     "__globals__": "reads __globals__",
     "__builtins__": "reads __builtins__",
+    "__getattribute__": "reads attributes by names known only at run time",
     "__subclasses__": "looks for subclasses, which any module may add",
     "f_globals": "reads the globals of a frame",
     "f_locals": "reads the variables of a frame",
