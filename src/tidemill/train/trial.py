@@ -78,8 +78,8 @@ class Outcome:
 def perform(job: Job) -> Outcome:
     """Do the trial in a worker process. Raises the user function's error, after it is recorded."""
     assert job.settings is not None
-    ws = replace(_workspace(job.url, job.settings), clock=job.clock)
-    return replace(attempt(ws, job, _read(ws, job.rows), _judge(ws, job)), estimator=None)
+    ws = replace(workspace_of(job.url, job.settings), clock=job.clock)
+    return replace(attempt(ws, job, read_rows(ws, job.rows), _judge(ws, job)), estimator=None)
 
 
 def attempt(ws: Workspace, job: Job, rows: Rows, poor: Callable[[int, float], bool] | None) -> Outcome:
@@ -158,14 +158,14 @@ def judge(trial: Any) -> Callable[[int, float], bool]:  # Any: Optuna's Trial, w
     return poor
 
 
-def _workspace(url: str, settings: Settings) -> Workspace:
+def workspace_of(url: str, settings: Settings) -> Workspace:
     """The worker's own workspace, opened once."""
     if url not in _opened:
         _opened[url] = open_workspace(url, settings=settings, create=False)
     return _opened[url]
 
 
-def _read(ws: Workspace, digest: str) -> Rows:
+def read_rows(ws: Workspace, digest: str) -> Rows:
     """Both matrices; the last ones are kept, for a worker does many trials of one tuning."""
     if digest not in _kept:
         _kept.clear()
