@@ -74,6 +74,7 @@ def play(mill: tm.Project) -> None:
         return project.register(fitted, "tides", on=test, slices=["port"])
 
     first = build(mill)
+    mill.evaluate(first, on=test, slices=["port", "length"], groups=["port"], costs={"false_negative": 4})
     served = deploy.deploy(mill.at(BEGIN).ws, first, name="tides", lifetime="parent")
     monitor = tm.Monitor("tides", min_rows=20, p95_ms=0.0001)
     for number in range(DAYS):
@@ -183,6 +184,7 @@ def paths(mill: tm.Project) -> dict[str, str]:
     """A path of each page, by what it is."""
     answer = mill.deployments.predictions("tides").to_dicts()[-1]["id"]
     fit = mill.lineage.runs(kind="train.fit")[0].id
+    evaluation = mill.evaluate.of(mill.model("tides", 1))[0].id
     return {
         "overview": "/",
         "runs": "/runs",
@@ -200,6 +202,7 @@ def paths(mill: tm.Project) -> dict[str, str]:
         "audit": "/audit?subject=dataset/guests",
         "models": "/models",
         "model": "/models/tides/1",
+        "evaluation": f"/evaluations/{evaluation}",
         "deployments": "/deployments",
         "deployment": "/deployments/tides",
         "prediction": f"/predictions/{answer}",

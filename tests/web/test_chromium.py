@@ -23,7 +23,7 @@ HOSTILE = "<script>taken=1</script><img src=x onerror=taken=1>"
 PAGES = (
     "overview", "runs", "run", "datasets", "dataset", "models", "model", "deployments", "deployment", "prediction",
     "alerts", "trace", "impact", "guests", "profile", "diff", "card", "contract", "files",
-    "features", "feature", "audit",
+    "features", "feature", "audit", "evaluation",
 )  # fmt: skip
 SIZES = ((320, 640), (1280, 900))
 

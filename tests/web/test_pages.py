@@ -45,7 +45,7 @@ class Shape(HTMLParser):
     "name",
     ["overview", "runs", "run", "datasets", "dataset", "models", "model", "deployments", "deployment", "prediction",
      "alerts", "trace", "impact", "guests", "profile", "diff", "card", "contract", "files", "features", "feature",
-     "audit"],
+     "audit", "evaluation"],
 )  # fmt: skip
 def test_a_page_is_whole_and_stays_at_home(browser: httpx.Client, paths: dict[str, str], name: str) -> None:
     answer = browser.get(paths[name])
@@ -77,6 +77,7 @@ def test_a_page_is_whole_and_stays_at_home(browser: httpx.Client, paths: dict[st
         "features",
         "feature",
         "audit",
+        "evaluation",
     ],
 )
 def test_a_page_links_to_itself_as_json(browser: httpx.Client, paths: dict[str, str], name: str) -> None:

@@ -83,6 +83,9 @@ def readings(project: Project) -> list[Reading]:
     def model(name: Name, version: Name) -> Shown:
         return views.model(project, name, version)
 
+    def evaluation(report_id: Name) -> Shown:
+        return views.evaluation(project, report_id)
+
     def deployments() -> Shown:
         return views.deployments(project)
 
@@ -114,6 +117,7 @@ def readings(project: Project) -> list[Reading]:
         Reading("/audit", audit, "audit.html"),
         Reading("/models", models, "models.html"),
         Reading("/models/{name}/{version}", model, "model.html"),
+        Reading("/evaluations/{report_id}", evaluation, "evaluation.html"),
         Reading("/deployments", deployments, "deployments.html"),
         Reading("/deployments/{name}", deployment, "deployment.html"),
         Reading("/predictions/{prediction_id}", prediction, "prediction.html"),

@@ -17,7 +17,9 @@ from tidemill.core.types import Artifact, DatasetVersion, ModelVersion, Query
 from tidemill.core.workspace import Workspace
 from tidemill.serve import packages, registry
 from tidemill.train.cards import card
+from tidemill.train.evaluating import newest
 from tidemill.train.fit import Fitted, predict
+from tidemill.train.looks import digest_of, look
 from tidemill.train.slices import by_slice
 
 if TYPE_CHECKING:
@@ -66,6 +68,8 @@ def evaluate(
     used += [(version.name, version) for version in inputs]
     params = {"fit": fitted.fit_name, **fitted.params}
     with recorded(ws, "train.evaluate", name, inputs=used, params=params, key=key) as run:
+        digest = digest_of(test, key=fitted.key, target=fitted.target)
+        look(ws, digest, rows=test.height, what="registration", models=[fitted.run], run=run.run.id, score="log_loss")
         made = run.emit_json("report", f"evaluation/{name}", report, meta={"what": "evaluation"}, slot="report")
         run.result({**report["metrics"], "rows": test.height, "looks": looks})
     return made, report
@@ -82,10 +86,12 @@ def register_fitted(
 ) -> ModelVersion:
     """Evaluate, write the card, package, sign and register: the model's next version.
 
+    The card tells the newest evaluation of the fit (`mill.evaluate`), if there is one.
     test: labelled rows that the fit has not seen. The package's golden rows are taken from them. The same fit and rows
     again give the same version.
     """
     report, found = evaluate(ws, fitted, name, test=test, inputs=inputs, slices=slices)
+    evaluation = newest(ws, fitted.run, unregistered=True)
     looks = "once" if found["looks"] == 1 else f"{found['looks']} times"
     text = card(
         fitted,
@@ -97,6 +103,7 @@ def register_fitted(
         calibration=found["calibration"],
         baseline=found["baseline"],
         limits=[f"The test rows were looked at {looks} for models of this name."],
+        evaluation=None if evaluation is None else evaluation.report,
     )
     package = packages.build(
         ws, recipe=fitted.recipe, estimator=fitted.estimator, frame=test, card=text, meta={"model": name}

@@ -92,9 +92,10 @@ class Evaluations:
 
     def of(self, model: Fitted | ModelVersion) -> list[Evaluation]:
         """All evaluations of a fit and of what was registered from it, newest first."""
-        from tidemill.train.evaluating import evaluations
+        from tidemill.train.evaluating import evaluations, read
 
-        return evaluations(self.ws, model.artifact.meta["run"] if isinstance(model, ModelVersion) else model.run)
+        fit_run = model.artifact.meta.get("run", "") if isinstance(model, ModelVersion) else model.run
+        return [read(self.ws, each) for each in evaluations(self.ws, fit_run)]
 
     def get(self, report_id: str) -> Evaluation:
         """The evaluation of that report's id."""

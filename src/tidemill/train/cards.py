@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tidemill.train.card_parts import evaluated, number, table
 from tidemill.train.compare import Paired
 from tidemill.train.fit import Fitted
 
@@ -25,12 +26,14 @@ def card(
     against: Paired | None = None,
     intended_use: str = "",
     limits: Sequence[str] = (),
+    evaluation: Mapping[str, Any] | None = None,
 ) -> str:
     """The card as Markdown, made from records only: the same records give the same text.
 
     metrics, test_rows: of the held-out test rows; test_data: labels of the dataset versions they came from. slices:
     lines of `by_slice`; calibration: lines of `calibration`; baseline: scores of the constant prior (by default those
-    of the tuning, on the validation rows). against: the comparison with the model before.
+    of the tuning, on the validation rows). against: the comparison with the model before. evaluation: the report of an
+    evaluation of this fit (see `train.evaluating`).
     """
     constant = fitted.baseline if baseline is None else baseline
     parts = [
@@ -49,6 +52,8 @@ def card(
         parts += ["## By slice", _slices(slices)]
     if calibration:
         parts += ["## Calibration", _calibration(calibration)]
+    if evaluation is not None:
+        parts += evaluated(evaluation)
     parts += ["## Limits", _limits(fitted, metrics, constant, slices, limits)]
     return "\n\n".join(parts) + "\n"
 
@@ -65,7 +70,7 @@ def _data(fitted: Fitted, test_rows: int, test_data: Sequence[str]) -> str:
 
 
 def _model(fitted: Fitted) -> str:
-    params = ", ".join(f"{key} = {_number(value)}" for key, value in fitted.params.items()) or "its defaults"
+    params = ", ".join(f"{key} = {number(value)}" for key, value in fitted.params.items()) or "its defaults"
     return "\n".join(
         [
             f"- `{type(fitted.estimator).__name__}` by `{fitted.fit_name}()` with {params}",
@@ -77,7 +82,7 @@ def _model(fitted: Fitted) -> str:
 
 def _scores(test: Mapping[str, float], valid: Mapping[str, float], baseline: Mapping[str, float]) -> str:
     names = list(test)
-    return _table(
+    return table(
         ["score", "test", "validation", "baseline (constant)"],
         [[name, test[name], valid.get(name), baseline.get(name)] for name in names],
     )
@@ -93,11 +98,11 @@ def _against(paired: Paired) -> str:
 
 def _slices(lines: Sequence[Mapping[str, Any]]) -> str:
     columns = ["column", "value", "rows", "observed", "predicted", "auc", "log_loss", "brier"]
-    return _table(columns, [[line.get(column) for column in columns] for line in lines])
+    return table(columns, [[line.get(column) for column in columns] for line in lines])
 
 
 def _calibration(lines: Sequence[Mapping[str, Any]]) -> str:
-    return _table(
+    return table(
         ["p from", "to", "rows", "mean p", "observed share"],
         [[line["low"], line["high"], line["rows"], line["predicted"], line["observed"]] for line in lines],
     )
@@ -120,20 +125,3 @@ def _limits(
     if "log_loss" in baseline and metrics.get("log_loss", 0.0) >= baseline["log_loss"]:
         lines.append("Its log loss is no better than a constant's: do not use it for probabilities.")
     return "\n".join(f"- {line}" for line in lines)
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    lines = [head, ["---"] * len(head), *([_number(cell) for cell in row] for row in rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def _number(value: Any) -> str:  # Any: a cell of a table
-    if value is None:
-        return "–"
-    if isinstance(value, bool):
-        return str(value)
-    if isinstance(value, int):
-        return f"{value:,}"
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return str(value).replace("|", "\\|").replace("\n", " ")

@@ -16,11 +16,11 @@ import numpy as np
 
 from tidemill.core.errors import BadInput, NotFound, WrongFormat, require_columns
 from tidemill.core.ids import iso
-from tidemill.core.recording import done_before, key_of, outputs_of, recorded
+from tidemill.core.recording import Recorder, done_before, key_of, outputs_of, recorded
 from tidemill.core.rowhash import as_text, rows_digest
-from tidemill.core.types import Artifact, DatasetVersion, Query, Run, View
+from tidemill.core.types import Artifact, DatasetVersion, View
 from tidemill.core.workspace import Workspace
-from tidemill.train import measuring, targets
+from tidemill.train import looks, measuring, targets
 from tidemill.train.compare import McNemar, Paired, mcnemar, paired
 from tidemill.train.fit import Fitted, answers
 from tidemill.train.matrix import matrix
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from tidemill.core.recipe import Recipe
 
 KIND = "train.evaluate"
-LOOKING = (KIND, "train.compare")
 FORMAT = 2  # 1 is what registering writes
 EXPLAINED_ROWS = 5_000  # shuffling each column five times asks the model for 5 x columns x rows answers
 
@@ -78,7 +77,7 @@ class Evaluation:
 
     @property
     def looks(self) -> int:
-        """How often these very rows were evaluated on, this time included."""
+        """How often anybody had looked at these rows by then, this time included (see `train.looks`)."""
         return int(self.report["looks"])
 
     @property
@@ -182,19 +181,25 @@ def evaluate(
     if before is not None:
         return read(ws, next(found for slot, found in outputs_of(ws, before) if slot == "report"))
     used = [*subject.used, *((version.name, version) for version in inputs)]
-    with recorded(
-        ws, KIND, subject.name, inputs=used, params={"target": subject.target, **options}, tags={"rows": rows},
-        key=cache_key,
-    ) as run:  # fmt: skip
+    params = {"target": subject.target, **options}
+    with recorded(ws, KIND, subject.name, inputs=used, params=params, key=cache_key) as run:
         answered = Answered(frame, made.y, subject.answer(made.X), subject.task, subject.classes)
         report = _report(answered, subject, made.X, options)
-        report = {**report, "rows_digest": rows, "looks": _looks(ws, rows), "at": iso(ws.now)}
+        seen = _look(ws, run, frame, key, "evaluation", [subject], next(iter(report["scores"])))
+        report = {**report, "looks": seen.times, "models_judged": seen.models, "at": iso(ws.now)}
         plain: dict[str, Any] = _plain(report)
         found = run.emit_json(
             "report",
             f"evaluation/{subject.name}",
             plain,
-            meta={"what": "evaluation", "fit_run": subject.fit_run, "model": subject.model, "rows": frame.height},
+            # "columns": those whose values the report tells; their tags follow them
+            meta={
+                "what": "evaluation",
+                "fit_run": subject.fit_run,
+                "model": subject.model,
+                "rows": frame.height,
+                "columns": sorted({*slices, *groups, *report["weak"]["columns"], subject.target}),
+            },
             slot="report",
         )
         body = {"report": found.id, "run": run.run.id, "at": plain["at"]}
@@ -238,15 +243,22 @@ def compare(
     units = None if cluster is None else frame[cluster].cast(measuring.str_type()).fill_null("(missing)").to_numpy()
     used = [(f"{slot} {part}", each) for slot, side in (("one", one), ("other", other)) for part, each in side.used]
     used += [(version.name, version) for version in inputs]
-    rows = as_text(rows_digest(frame))
     params = {"score": name, "alpha": alpha, "cluster": cluster}
     title = f"{one.name} and {other.name}"
-    with recorded(ws, "train.compare", title, inputs=used, params=params, tags={"rows": rows}) as run:
+    with recorded(ws, "train.compare", title, inputs=used, params=params) as run:
         first, second = sides
         found = paired(first.y, first.given(name), second.given(name), score=name, alpha=alpha, groups=units)
+        seen = _look(ws, run, frame, key, "comparison", [one, other], name)
         both = mcnemar(first.y, first.said, second.said) if one.task == "binary" else None
         told = {} if both is None else {"mcnemar": {each: getattr(both, each) for each in both.__slots__}}
-        report = {"format": 1, "one": one.identity, "other": other.identity, **found.as_json(), **told}
+        report = {
+            "format": 1,
+            "one": one.identity,
+            "other": other.identity,
+            **found.as_json(),
+            **told,
+            "looks": seen.times,
+        }
         artifact = run.emit_json("report", f"comparison/{title}", report, meta={"what": "comparison"}, slot="report")
         run.result({"old": found.old, "new": found.new, "p_value": found.p_value, "rows": found.rows})
     return Comparison(artifact, found, both)
@@ -254,8 +266,11 @@ def compare(
 
 def read(ws: Workspace, artifact: Artifact) -> Evaluation:
     """The evaluation of that report. Raises NotFound for another artifact, WrongFormat for a newer format."""
-    if artifact.kind != "report" or artifact.meta.get("what") != "evaluation":
-        raise NotFound(f"{artifact.label} is no evaluation; see `tidemill model evaluation NAME`")
+    if artifact.kind != "report" or "fit_run" not in artifact.meta:
+        raise NotFound(
+            f"{artifact.label} is no evaluation; `tidemill model evaluation NAME` shows a model's (scores of a "
+            "registration are on the model's page)"
+        )
     report: dict[str, Any] = json.loads(ws.store.get(artifact.digest))
     if int(report["format"]) > FORMAT:
         raise WrongFormat(
@@ -264,22 +279,21 @@ def read(ws: Workspace, artifact: Artifact) -> Evaluation:
     return Evaluation(artifact, report)
 
 
-def evaluations(ws: Workspace, fit_run: str) -> list[Evaluation]:
-    """All evaluations of that fit, and of models registered from it, newest first."""
+def evaluations(ws: Workspace, fit_run: str) -> list[Artifact]:
+    """The reports of all evaluations of that fit, and of models registered from it, newest first."""
     found = []
     for event in reversed(ws.graph.events(_subject(fit_run), kind="evaluated")):
         artifact = ws.graph.get(str(event.body["report"]))
         assert isinstance(artifact, Artifact)
-        found.append(read(ws, artifact))
+        found.append(artifact)
     return found
 
 
-def newest(ws: Workspace, fit_run: str) -> Evaluation | None:
-    """The newest evaluation of that fit, None where there is none."""
-    for event in ws.graph.events(_subject(fit_run), kind="evaluated", last=1):
-        artifact = ws.graph.get(str(event.body["report"]))
-        assert isinstance(artifact, Artifact)
-        return read(ws, artifact)
+def newest(ws: Workspace, fit_run: str, *, unregistered: bool = False) -> Evaluation | None:
+    """The newest evaluation of that fit, None where there is none. unregistered: not of a model made from it."""
+    for artifact in evaluations(ws, fit_run):
+        if not (unregistered and artifact.meta["model"]):
+            return read(ws, artifact)
     return None
 
 
@@ -340,10 +354,12 @@ def _shapley(subject: Subject, X: Floats, names: Sequence[str], of: Mapping[str,
     return measuring.shapley(subject.answer, X, at_most=100, **options)
 
 
-def _looks(ws: Workspace, rows: str) -> int:
-    """How often these very rows were evaluated or compared on, this time included."""
-    looking = [run for kind in LOOKING for run in ws.graph.find(Query("run", kind=kind, limit=100_000))]
-    return sum(isinstance(run, Run) and run.tags.get("rows") == rows for run in looking)
+def _look(
+    ws: Workspace, run: Recorder, frame: pl.DataFrame, key: str, what: str, judged: Sequence[Subject], score: str
+) -> looks.Looks:
+    digest = looks.digest_of(frame, key=key, target=judged[0].target)
+    models = [each.fit_run for each in judged]
+    return looks.look(ws, digest, rows=frame.height, what=what, models=models, run=run.run.id, score=score)
 
 
 def _subject(fit_run: str) -> str:

@@ -17,7 +17,7 @@ from starlette.requests import Request
 from tidemill import __version__
 from tidemill.api.views.shaping import Shown
 from tidemill.core.ids import digest
-from tidemill.web import calibration, histogram, markdown, performance, tracing
+from tidemill.web import calibration, evaluating, histogram, markdown, performance, tracing
 
 NAV = (
     ("/", "Overview"),
@@ -56,6 +56,7 @@ class Pages:
             "mark_symbol": performance.symbol,
             "mark_words": performance.WORDS,
             "calibration_plot": calibration.plot,
+            "drawn": evaluating,
             "histogram": histogram.plot,
             "pictures": PICTURES,
             "trace_plot": tracing.plot,

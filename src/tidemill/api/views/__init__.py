@@ -7,6 +7,7 @@ from tidemill.api.views.alerting import acknowledge, alerts
 from tidemill.api.views.auditing import audit
 from tidemill.api.views.datasets import card, contract, dataset, datasets, diff, file_of, images, profile
 from tidemill.api.views.deployments import deployment, deployments
+from tidemill.api.views.evaluations import evaluation
 from tidemill.api.views.features import feature_view, feature_views
 from tidemill.api.views.models import model, models
 from tidemill.api.views.overview import overview, workspace_name
@@ -25,6 +26,7 @@ __all__ = [
     "deployment",
     "deployments",
     "diff",
+    "evaluation",
     "feature_view",
     "feature_views",
     "file_of",

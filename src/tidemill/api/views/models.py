@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from tidemill.api.views.evaluations import newest_of, of_fit
 from tidemill.api.views.shaping import Shown, artifact_line, event_line, event_time, numbers, plain
 from tidemill.core.errors import NotFound, TidemillError
 from tidemill.core.types import Artifact, ModelVersion, Run
@@ -66,6 +67,8 @@ def model(project: Project, name: str, version: str) -> Shown:
         "calibration": plain(report.get("calibration", [])),
         "made_of": _made_of(ws, found),
         "fit_run": meta.get("run"),
+        "evaluation": newest_of(ws, meta.get("run")),
+        "evaluations": of_fit(ws, str(meta.get("run", ""))),
         "history": [
             {**event_line(event), "happened_at": event_time(event), "alias": event.subject.partition("@")[2]}
             for event in reversed(ws.graph.events("model/*", kind="alias"))

@@ -144,6 +144,45 @@ def model(
     return card, shown
 
 
+def evaluation(ws: Workspace, report_id: str, report: Mapping[str, Any]) -> dict[str, Any]:
+    """An evaluation's report without values of columns that the settings' actor may not see.
+
+    Values stand in slices, as names of groups, and as classes of the target.
+    """
+    hidden = columns_of(ws, report_id)
+
+    def told(column: str, value: Any) -> Any:
+        return access.MASK if column in hidden else value
+
+    def part(column: str, found: Mapping[str, Any]) -> dict[str, Any]:
+        made = dict(found)
+        for name in {"group", "reference"} & made.keys():
+            made[name] = told(column, made[name])
+        for name in {"groups", "gaps"} & made.keys():
+            made[name] = [part(column, each) for each in made[name]]
+        if "left_out" in made:
+            made["left_out"] = [told(column, each) for each in made["left_out"]]
+        if "classes" in made:
+            made["classes"] = [part(column, each) for each in made["classes"]]
+        if "class" in made:
+            made["class"] = told(target, made["class"])
+        return made
+
+    target = str(report.get("target"))
+    shown = dict(report)
+    shown["classes"] = [told(target, each) for each in report.get("classes", [])]
+    shown["by_class"] = [part("", each) for each in report.get("by_class", [])]
+    shown["slices"] = [{**each, "value": told(each["column"], each["value"])} for each in report.get("slices", [])]
+    if "weak" in report:
+        found = [
+            {**each, "where": [[column, told(column, value)] for column, value in each["where"]]}
+            for each in report["weak"]["found"]
+        ]
+        shown["weak"] = {**report["weak"], "found": found}
+    shown["fairness"] = [part(each["column"], each) for each in report.get("fairness", [])]
+    return shown
+
+
 def columns_of(ws: Workspace, artifact_id: str) -> _Hidden:
     """The columns of an artifact, and of the datasets that it came from, which the settings' actor may not see."""
     artifact = _artifact(ws, artifact_id)
