@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FunctionType
 from typing import Any, cast
 
+from tidemill.core.errors import BadInput
 from tidemill.core.ids import utc_now
 from tidemill.core.types import Batch, NewEvent
-from tidemill.flow import approvals
+from tidemill.flow import approvals, values
 from tidemill.flow.approvals import Parked
 from tidemill.flow.nodes import Node
 from tidemill.flow.pipelines import Pipeline
-from tidemill.flow.refs import Ref, node_of, owner_of, path_of, refs_in, value
+from tidemill.flow.refs import Ref, node_of, owner_of, path_of, value
 from tidemill.flow.running import Running
 from tidemill.flow.steps import Step, side_by_side
 from tidemill.flow.tasks import Secret
@@ -83,11 +85,44 @@ class Building:
         return self._running.value_of(node_of(ref), path_of(ref))
 
     def _node(self, step: Step[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Ref:
-        bound = step.bind(args, kwargs)
-        deps: dict[Node, None] = {node_of(ref): None for each in bound.values() for ref in refs_in(each)}
-        node = Node(name, step, bound, tuple(deps))
+        deps: dict[Node, None] = {}
+        given: dict[str, Any] = {}
+        for argument, each in step.bind(args, kwargs).items():
+            try:
+                given[argument] = self._own(each, deps)
+            except _Refused as error:
+                raise BadInput(f"step {step.name!r}: argument {argument} {error}") from None
+            except RecursionError:
+                raise BadInput(
+                    f"step {step.name!r}: argument {argument} holds itself, or is nested too deeply"
+                ) from None
+        node = Node(name, step, given, tuple(deps))
         self._running.add(node)
         return Ref(self, node, (), step.width)
+
+    def _own(self, given: Any, deps: dict[Node, None]) -> Any:
+        """The argument as it is now: what the build function does to its lists and tables later is not the step's.
+
+        deps gets the nodes whose results are in it. Raises _Refused.
+        """
+        kind = type(given)
+        if kind is Ref:
+            if owner_of(given) is not self:  # of an execution that is over
+                return values.own(value(given))
+            deps[node_of(given)] = None
+            return given
+        if kind is list:
+            return [self._own(each, deps) for each in given]
+        if kind is tuple:
+            return tuple([self._own(each, deps) for each in given])
+        if kind is dict:
+            return {value(name): self._own(each, deps) for name, each in given.items()}
+        if kind in (set, frozenset):
+            return kind(values.own(value(each)) for each in given)
+        if values.unchanging(given):
+            return given
+        _refuse(given)
+        return values.own(given)
 
     def _named(self, name: str) -> str:
         full = f"{self._inside}{name}"
@@ -101,6 +136,22 @@ class Building:
             yield
         finally:
             self._inside = before
+
+
+class _Refused(Exception):
+    """Why something cannot be given to a step."""
+
+
+def _refuse(given: Any) -> None:
+    name = type(given).__name__
+    if isinstance(given, FunctionType) and ("<locals>" in given.__qualname__ or given.__name__ == "<lambda>"):
+        raise _Refused(f"is {given.__qualname__}, which no worker finds; give it a function at the top of a module")
+    if isinstance(given, Iterator):
+        raise _Refused(f"is a {name}, which can be gone through only once; give a list")
+    inside = given if isinstance(given, tuple) else getattr(given, "__dict__", {}).values()
+    for each in inside:
+        if isinstance(each, Ref):
+            raise _Refused(f"is a {name} that holds {each!r}; give it the tm.value() of that")
 
 
 def _listed(some: Any) -> Any:

@@ -23,6 +23,7 @@ from tidemill.core.workspace import Workspace
 from tidemill.flow import entries, formats, values
 from tidemill.flow.approvals import Parked
 from tidemill.flow.building import Building
+from tidemill.flow.engines.calls import left
 from tidemill.flow.nodes import shown
 from tidemill.flow.pipelines import Pipeline
 from tidemill.flow.refs import Ref, building, node_of, path_of, value
@@ -149,28 +150,39 @@ def _built(ws: Workspace, pipeline: Pipeline[..., Any], running: Running, given:
     returned: Any = None
     inside = building.set(Building(running))
     try:
-        returned = pipeline.function(**given)
-        made = value(returned)
+        try:
+            returned = pipeline.function(**given)
+            made = value(returned)
+        except Exception as raised:
+            error = raised
+        except SystemExit as stop:
+            error = left(stop)
+        running.wait_all()
     except Parked as parked:
         running.wait_all()
-        if running.cancel_asked:
-            error = Cancelled(f"execution {record.id} was cancelled")
-        else:
+        if not running.cancel_asked:
             running.park(parked)
             return FlowRun(record.id, "parked")
+        error = Cancelled(f"execution {record.id} was cancelled")
     except KeyboardInterrupt:
         error = Cancelled("interrupted; run it again: what was done is cached")
         running.cancel("interrupt")
-    except Exception as raised:
-        error = raised
+        running.wait_all()
     finally:
         building.reset(inside)
-    running.wait_all()
     error = error or running.unseen_error()
-    if running.cancel_asked and (error is not None):
-        error = error if isinstance(error, Cancelled) else Cancelled(f"execution {record.id} was cancelled")
-    status: Status = "done" if error is None else "cancelled" if isinstance(error, Cancelled) else "failed"
+    if running.cancel_asked and error is not None and not isinstance(error, Cancelled):
+        error = Cancelled(f"execution {record.id} was cancelled")
     running.journal.flush()
+    last = Batch()
+    if error is None:
+        try:
+            last = ending(ws, record, running, returned, made)
+        except Exception as raised:  # a result that cannot be stored, such as the path of a file that is not there
+            error = raised
+    if error is not None:
+        last = ending(ws, record, running, None, None)
+    status: Status = "done" if error is None else "cancelled" if isinstance(error, Cancelled) else "failed"
     ended = replace(
         record,
         status=status,
@@ -179,8 +191,8 @@ def _built(ws: Workspace, pipeline: Pipeline[..., Any], running: Running, given:
         metrics=running.counts(),
         cpu_s=round(cpu_seconds() - began_s, 4),
     )
-    ws.graph.write(ending(ws, ended, running, returned, made if error is None else None))
-    return FlowRun(record.id, status, made, error)
+    ws.graph.write(replace(last, runs=(ended,)))
+    return FlowRun(record.id, status, made if error is None else None, error)
 
 
 def ending(ws: Workspace, ended: Run, running: Running, returned: Any, made: Any) -> Batch:

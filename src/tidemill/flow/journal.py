@@ -2,69 +2,72 @@
 
 A step that ended is durable a few milliseconds later; `flush` waits until all that was said before is. While a
 transaction is written, the next one gathers: so a chain of quick steps costs a few transactions, and a slow step is not
-kept waiting.
+kept waiting. After an error nothing more is written: what was recorded until then is what a resumed execution finds.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
 
 from tidemill.core.ids import new_id, utc_now
-from tidemill.core.types import Artifact, Batch, Edge, NewEvent, Run
+from tidemill.core.types import Artifact, Batch, Edge, NewEvent, Run, Status
 from tidemill.core.workspace import Workspace
-from tidemill.flow import values
-from tidemill.flow.nodes import Node
+from tidemill.flow import keying, values
+from tidemill.flow.nodes import Node, shown
 
+STEP_KIND = "flow.step"
 GATHER_S = 0.05
+LOG_BYTES = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A node whose step ran. log: the file of what it printed. after: called when its record is durable."""
+
+    node: Node
+    packed: values.Packed | None
+    log: Path | None
+    after: Callable[[], object]
 
 
 @dataclass(slots=True)
 class _Gathered:
-    nodes: dict[str, Node] = field(default_factory=dict)
-    runs: list[tuple[Run, Node, values.Packed | None]] = field(default_factory=list)
-    events: list[NewEvent] = field(default_factory=list)
-    after: list[Callable[[], object]] = field(default_factory=list)
+    told: dict[str, dict[str, Any]] = field(default_factory=dict)
+    ended: list[Ended] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return bool(self.nodes or self.runs or self.events or self.after)
+        return bool(self.told or self.ended)
 
 
 class Journal:
-    """The records of one execution on their way into the graph."""
+    """The records of one execution on their way into the graph. broken: called when an error ended the writing."""
 
-    def __init__(self, ws: Workspace, run_id: str, pipeline: str) -> None:
+    def __init__(self, ws: Workspace, record: Run, broken: Callable[[], object]) -> None:
         self._ws = ws
-        self._subject = f"flow/{run_id}"
-        self._pipeline = pipeline
+        self._record = record
+        self._broken = broken
         self._wake = threading.Condition()
         self._gathered = _Gathered()
         self._writing = False
         self._hurry = False
         self._closed = False
         self._error: BaseException | None = None
+        self._artifacts: dict[str, str] = {}  # by the run that made them
         self._thread: threading.Thread | None = None
 
     def node(self, node: Node, *, soon: bool = True) -> None:
         """The node is in another state. soon: False where it may be told with what comes next."""
-        with self._wake:
-            self._gathered.nodes[node.id] = node
-            self._start(soon)
+        self._say(node, None, soon)
 
-    def ended(self, node: Node, run: Run, packed: values.Packed | None, after: Callable[[], object]) -> None:
-        """The node ended as that run, with that output; `after` is called when it is durable."""
-        with self._wake:
-            self._gathered.nodes[node.id] = node
-            self._gathered.runs.append((run, node, packed))
-            self._gathered.after.append(after)
-            self._start(True)
-
-    def event(self, event: NewEvent) -> None:
-        """Something happened."""
-        with self._wake:
-            self._gathered.events.append(event)
-            self._start(True)
+    def ended(self, ended: Ended) -> None:
+        """The node's step ended: it gets a run of its own."""
+        self._say(ended.node, ended, True)
 
     def flush(self) -> None:
         """Wait until all that was said is durable; raises what writing it raised (NoRoom, Busy)."""
@@ -91,35 +94,43 @@ class Journal:
         """What went wrong in writing, where something did."""
         return self._error
 
-    def _start(self, soon: bool) -> None:
-        if self._error is not None:
-            raise self._error
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._write_all, name="tidemill journal", daemon=True)
-            self._thread.start()
-        if soon:
-            self._wake.notify_all()
+    def _say(self, node: Node, ended: Ended | None, soon: bool) -> None:
+        # As it is now: told later it could be done with a run that is in no batch yet.
+        told = node.to_json()
+        with self._wake:
+            if self._error is not None or self._closed:
+                return
+            self._gathered.told[node.id] = told
+            if ended is not None:
+                self._gathered.ended.append(ended)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._write_all, name="tidemill journal", daemon=True)
+                self._thread.start()
+            if soon:
+                self._wake.notify_all()
 
     def _write_all(self) -> None:
         while True:
             with self._wake:
                 while not self._gathered and not self._closed:
                     self._wake.wait()
+                if not self._hurry and not self._closed:
+                    self._wake.wait_for(lambda: self._hurry or self._closed, GATHER_S)
                 if self._closed:
                     return
-                if not self._hurry:
-                    self._wake.wait_for(lambda: self._hurry or self._closed, GATHER_S)
                 work, self._gathered = self._gathered, _Gathered()
                 self._writing = True
             try:
                 self._write(work)
-            except BaseException as error:  # whoever flushes is told
+                for each in work.ended:
+                    each.after()
+            except BaseException as error:  # whoever flushes or waits is told
                 with self._wake:
                     self._error, self._writing = error, False
+                    self._gathered = _Gathered()
                     self._wake.notify_all()
+                self._broken()
                 return
-            for call in work.after:
-                call()
             with self._wake:
                 self._writing = False
                 self._wake.notify_all()
@@ -128,43 +139,78 @@ class Journal:
         artifacts: list[tuple[str, Artifact]] = []
         edges: list[Edge] = []
         made: list[Node] = []
-        for run, node, packed in work.runs:
+        runs: list[Run] = []
+        for each in work.ended:
+            node, packed = each.node, each.packed
+            if each.log is not None:
+                node.log = self._log(each.log)
+                if node.log is not None:
+                    work.told[node.id]["log"] = node.log
+            runs.append(self._run(node))
             if packed is not None and packed.output.format == values.RECORD:
-                node.artifact = packed.output.artifact
-                edges.append(Edge(run.id, str(node.artifact), "out", "result"))
+                node.artifact = self._artifacts[runs[-1].id] = str(packed.output.artifact)
+                edges.append(Edge(runs[-1].id, node.artifact, "out", "result"))
             elif packed is not None:
-                output = node.output = values.stored(packed, self._ws.store)
-                name = f"{self._pipeline}.{node.step.name}"
-                given = Artifact(
-                    new_id(),
-                    values.KIND,
-                    name,
-                    0,
-                    output.blob or output.digest,
-                    utc_now(),
-                    run.id,
-                    values.artifact_meta(output),
-                )
-                node.artifact = given.id
+                output = values.stored(packed, self._ws.store)
+                name = f"{self._record.name}.{node.step.name}"
+                meta = values.artifact_meta(output)
+                content = output.blob or output.digest
+                given = Artifact(new_id(), values.KIND, name, 0, content, utc_now(), runs[-1].id, meta)
+                node.artifact = self._artifacts[runs[-1].id] = given.id
                 artifacts.append(("result", given))
                 made.append(node)
-        self.find_artifacts([each for _, node, _ in work.runs for each in node.deps if each.artifact is None])
-        for run, node, _ in work.runs:
-            edges += [Edge(run.id, each.artifact, "in", each.id) for each in node.deps if each.artifact is not None]
-        runs = [_with_output(run, node) for run, node, _ in work.runs]
-        events = list(work.events)
-        if work.nodes:
-            told = [node.to_json() for node in work.nodes.values()]
-            events.append(NewEvent(self._subject, "nodes", {"nodes": told}, actor=self._ws.settings.who))
+        self.find_artifacts([dep for each in work.ended for dep in each.node.deps if dep.artifact is None])
+        for each, run in zip(work.ended, runs, strict=True):
+            edges += [Edge(run.id, dep.artifact, "in", dep.id) for dep in each.node.deps if dep.artifact is not None]
+        events = []
+        if work.told:
+            body = {"nodes": list(work.told.values())}
+            events.append(NewEvent(f"flow/{self._record.id}", "nodes", body, actor=self._ws.settings.who))
         found = self._ws.graph.write(Batch(runs, artifacts, edges, events))
         for node, artifact in zip(made, found, strict=True):
-            node.artifact = artifact.id
+            node.artifact = self._artifacts[str(node.source)] = artifact.id
+
+    def _run(self, node: Node) -> Run:
+        status: Status = "done" if node.state == "done" else "cancelled" if node.state == "cancelled" else "failed"
+        params: dict[str, Any] = {"node": node.id, **keying.recorded(self._ws, node)}
+        if node.log is not None:
+            params["log"] = node.log
+        if node.why:
+            params["why"] = node.why
+        if node.output is not None:
+            params["output"] = node.output.to_json()
+        assert isinstance(node.started_at, datetime)
+        return Run(
+            id=str(node.source),
+            kind=STEP_KIND,
+            name=node.step.name,
+            status=status,
+            started_at=node.started_at,
+            ended_at=node.ended_at,
+            key=node.key if status == "done" else None,
+            params=params,
+            code=keying.code(self._ws, node),
+            environment=self._record.environment,
+            parent=self._record.id,
+            actor=self._record.actor,
+            error=None if node.error is None else shown(node.error),
+            cpu_s=round(node.cpu_s, 4),
+        )
+
+    def _log(self, path: Path) -> str | None:
+        """The end of what it printed, in the store; None where it ran on another machine."""
+        try:
+            with path.open("rb") as file:
+                file.seek(max(0, os.fstat(file.fileno()).st_size - LOG_BYTES))
+                return self._ws.store.put(file.read(LOG_BYTES))
+        except FileNotFoundError:
+            return None
 
     def find_artifacts(self, nodes: list[Node]) -> None:
         """The artifacts of outputs that came from the cache: asked for only where a step that runs got them."""
         for node in nodes:
             if node.artifact is None and node.output is not None:
-                node.artifact = node.output.artifact
+                node.artifact = node.output.artifact or self._artifacts.get(str(node.source))
         unknown = {each.source for each in nodes if each.artifact is None and each.source and each.output}
         if not unknown:
             return
@@ -176,11 +222,3 @@ class Journal:
         for node in nodes:
             if node.artifact is None and node.source is not None:
                 node.artifact = place.get(node.source)
-
-
-def _with_output(run: Run, node: Node) -> Run:
-    from dataclasses import replace
-
-    if node.output is None:
-        return run
-    return replace(run, params={**run.params, "output": node.output.to_json()})

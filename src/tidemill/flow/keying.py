@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +15,7 @@ from tidemill.core.types import Artifact, View
 from tidemill.core.workspace import Workspace
 from tidemill.flow import values
 from tidemill.flow.keys import step_key
-from tidemill.flow.nodes import Node
+from tidemill.flow.nodes import Node, clean
 from tidemill.flow.refs import Ref, node_of, path_of
 from tidemill.flow.tasks import Secret
 
@@ -46,6 +48,7 @@ def key(node: Node) -> None:
         else:
             inputs[name] = json_digest(shape)
     node.again = json_digest([node.id, sorted(inputs.items()), params])
+    node.env = {name: os.environ.get(name) for name in options.env}
     if not options.cache:
         node.why = "it says cache=False"
         return
@@ -95,10 +98,11 @@ def _shape(given: Any) -> tuple[Any, bool]:
     if type(given) in (list, tuple):
         found = [_shape(each) for each in given]
         return [type(given).__name__, *(shape for shape, _ in found)], all(plain for _, plain in found)
-    if type(given) is dict and all(type(name) is str for name in given):
-        shapes = {name: _shape(each) for name, each in given.items()}
-        return {name: shape for name, (shape, _) in shapes.items()}, all(plain for _, plain in shapes.values())
-    if given is None or type(given) in (bool, int, str):
+    if type(given) is dict:  # in its own order, which a step may go by
+        shapes = [(_shape(name), _shape(each)) for name, each in given.items()]
+        shape = [[name, each] for (name, _), (each, _) in shapes]
+        return ["dict", *shape], all(name and each for (_, name), (_, each) in shapes)
+    if given is None or type(given) in (bool, int, str) or (type(given) is float and math.isfinite(given)):
         return given, True
     if type(given) is Secret:
         return ["secret", given.name], True
@@ -109,7 +113,14 @@ def _shape(given: Any) -> tuple[Any, bool]:
 
 
 def _text(given: Any) -> str:
-    """An argument for people."""
+    """An argument for people; one that nobody can show by its type."""
+    try:
+        return clean(_shown(given))
+    except Exception:  # the user's __repr__
+        return f"<{type(given).__name__}>"
+
+
+def _shown(given: Any) -> str:
     if isinstance(given, Ref):
         return f"{node_of(given).id}{''.join(f'[{place!r}]' for place in path_of(given))}"
     if isinstance(given, Artifact):
@@ -120,5 +131,5 @@ def _text(given: Any) -> str:
         return f"secret {given.name}"
     if isinstance(given, list | tuple | Mapping) and len(given) > 20:
         return f"{type(given).__name__} of {len(given)}"
-    text = repr(given)
+    text = repr(given[: SHOWN + 1] if isinstance(given, str | bytes) else given)
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."

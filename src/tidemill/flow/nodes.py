@@ -20,8 +20,8 @@ MAX_TEXT = 4000
 
 @dataclass(slots=True, eq=False)
 class Node:
-    """See the module. waits: how many nodes it waits for. source: the run that made its output. live: its
-    value in a box, while it is kept here. data: its bytes, where the store has not got them yet."""
+    """See the module. waits: how many nodes it waits for. source: the run that made its output. live: its value in
+    a box, where that has no stored form, or nobody can change it. env: the variables that its key speaks of."""
 
     id: str
     step: Step[..., Any]
@@ -35,7 +35,7 @@ class Node:
     why: str = ""
     output: Output | None = None
     live: tuple[Any, ...] = ()
-    data: bytes | None = None
+    env: Mapping[str, str | None] = field(default_factory=dict)
     error: BaseException | None = None
     trace: str = ""
     seen: bool = False  # the build function was told of its error
@@ -46,6 +46,7 @@ class Node:
     parts: Mapping[str, str] = field(default_factory=dict)
     text: str = ""
     log: str | None = None
+    printed: bool = False
     cpu_s: float = 0.0
     wall_s: float = 0.0
     peak_bytes: int = 0
@@ -84,7 +85,7 @@ class Node:
             "ended_at": None if self.ended_at is None else iso(self.ended_at),
             "log": self.log,
             "error": None if self.error is None else shown(self.error),
-            "trace": self.trace[-MAX_TEXT:],
+            "trace": clean(self.trace[-MAX_TEXT:]),
             "cpu_s": round(self.cpu_s, 4),
             "wall_s": round(self.wall_s, 4),
             "peak_bytes": self.peak_bytes,
@@ -99,4 +100,15 @@ class Node:
 
 def shown(error: BaseException) -> str:
     """An error as one text."""
-    return f"{type(error).__name__}: {error}"[:MAX_TEXT]
+    try:
+        text = str(error)
+    except Exception as other:  # the user's __str__
+        text = f"(its text cannot be made: {type(other).__name__})"
+    return clean(f"{type(error).__name__}: {text}"[:MAX_TEXT])
+
+
+def clean(text: str) -> str:
+    """The text as every database takes it: without NUL and halves of surrogate pairs."""
+    if text.isascii() and "\0" not in text:
+        return text
+    return text.encode(errors="backslashreplace").decode().replace("\0", "\\x00")

@@ -1,42 +1,39 @@
 """The nodes of one execution on their way through an engine: what is ready, what is known already, what comes next.
 
-Threads: the build function's thread adds nodes and waits; an engine's threads tell that a call ended; one thread of the
-execution takes that up, and what waits for a while (a retry, another's lease). State changes under `_lock`.
+Threads: the build function's thread adds nodes and waits; an engine's threads tell that a call ended; the dispatcher
+takes that up, and what waits for a while (a retry, another's lease); the journal's writes. State changes under `_lock`.
 """
 
 from __future__ import annotations
 
-import heapq
-import itertools
-import queue
 import random
 import threading
-import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable
-from datetime import datetime
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
-from tidemill.core.engine import Engine
-from tidemill.core.errors import Cancelled, TidemillError
+from tidemill.core.engine import Engine, Task
+from tidemill.core.errors import BadInput, Cancelled
 from tidemill.core.ids import new_id, utc_now
 from tidemill.core.locks import lease
-from tidemill.core.types import Batch, NewEvent, Query, Run, Status
+from tidemill.core.types import Batch, NewEvent, Run
 from tidemill.core.workspace import Workspace
 from tidemill.flow import approvals, keying, memory, tasks, values
+from tidemill.flow.dispatching import Dispatcher
 from tidemill.flow.engines.here import HereEngine
-from tidemill.flow.journal import Journal
+from tidemill.flow.handover import Handover
+from tidemill.flow.journal import Ended, Journal
 from tidemill.flow.nodes import GOOD, Node, State, shown
-from tidemill.flow.refs import Ref, node_of, path_of, replaced
-from tidemill.flow.values import Output
 
 Progress = Callable[[int, int, str], None]
 
-STEP_KIND = "flow.step"
 LEASE_RETRY_S = 0.05
+LEASE_RETRY_MOST_S = 1.0
 CANCEL_POLL_S = 1.0
 LONGEST_PAUSE_S = 300.0
-KEPT_VALUES = 8
+LOOK_S = 0.5  # how long a wait lasts that nobody ends
 IN_FLIGHT = 64
 
 
@@ -46,40 +43,36 @@ class Running:
     def __init__(self, ws: Workspace, record: Run, engine: Engine, progress: Progress | None, *, resumed: bool) -> None:
         self.ws = ws
         self.record = record
-        self.journal = Journal(ws, record.id, record.name)
         self.cancel_asked = False
         self._engine = engine
         self._inline = isinstance(engine, HereEngine)
         self._progress = progress
         self._logs = tasks.logs_of(ws, record.id)
-        self._builder = threading.get_ident()
-        self._read: dict[Node, None] = {}
         self._place = tasks.place_of(ws)
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._nodes: list[Node] = []
+        self._read: dict[Node, None] = {}  # by the build function
         self._going = 0
         self._ended = 0
         self._by_key: dict[str, Node] = {}
         self._known = memory.of_pipeline(ws, record.name)
-        self._done = memory.of_execution(ws, record.id) if resumed else memory.Remembered({}, {})
-        self._kept: OrderedDict[str, Any] = OrderedDict()
+        self._done = memory.of_execution(ws, record.id) if resumed else memory.Remembered()
         self._in_flight = 0
         self._most = max(IN_FLIGHT, int(8 * engine.resources().cpu))
-        self._submittable: deque[Node] = deque()
-        self._inbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._timers: list[tuple[float, int, Callable[[], None]]] = []
-        self._order = itertools.count()
-        self._thread = threading.Thread(target=self._serve, name="tidemill flow", daemon=True)
-        self._closing = False
-        self._thread.start()
+        self._queue: deque[Node] = deque()
+        self._fault: BaseException | None = None
+        self._closed = False
+        self._values = Handover(ws)
+        self.journal = Journal(ws, record, self._wake)
+        self._dispatcher = Dispatcher(self._look_for_cancel, CANCEL_POLL_S, self._broke)
 
     # ------------------------------------------------------------------------------------------ the build's thread
 
     def add(self, node: Node) -> None:
         """A new node: it runs as soon as what it waits for is there."""
-        self._stop_if_cancelled()
         with self._lock:
+            self._stop_if_told()
             self._nodes.append(node)
             self._going += 1
             node.waits = sum(not dep.ended for dep in node.deps)
@@ -96,28 +89,21 @@ class Running:
         """Wait for the node's value; raises its error, or that of the node for which it was skipped."""
         with self._changed:
             while not node.ended:
-                self._stop_if_cancelled()
-                self._changed.wait(0.5)
-        if node.state not in GOOD:
-            cause = node.cause()
-            with self._lock:
-                for each in (node, cause):
-                    each.seen = True
-            raise cause.error or Cancelled(f"{cause.id} was cancelled")
-        if threading.get_ident() == self._builder:
+                self._stop_if_told()
+                self._changed.wait(LOOK_S)
+            if node.state not in GOOD:
+                cause = node.cause()
+                node.seen = cause.seen = True
+                raise cause.error or Cancelled(f"{cause.id} was cancelled")
             self._read[node] = None
-        if node.live:
-            return values.part(node.live[0], path)
-        assert node.output is not None
-        return values.part(self._load(node), path)
+        return self._values.read(node, path)
 
     def wait_all(self) -> None:
         """Until every node ended."""
         with self._changed:
             while self._going:
-                if self.journal.error is not None:
-                    raise self.journal.error
-                self._changed.wait(0.5)
+                self._raise_fault()
+                self._changed.wait(LOOK_S)
 
     def unseen_error(self) -> BaseException | None:
         """The error of the first node that failed without the build function having been told."""
@@ -156,192 +142,219 @@ class Running:
             if self.cancel_asked:
                 return
             self.cancel_asked = True
-            running = [node for node in self._nodes if not node.ended]
-            self._submittable.clear()
-        for node in running:
-            if node.task is not None and not node.task.done():
-                self._engine.cancel(node.task)
-            else:
+            self._queue.clear()
+            left = [(node, node.task) for node in self._nodes if not node.ended]
+            self._going = len(left)  # an interrupt may have come in the middle of counting
+        for node, task in left:
+            if task is None:
                 self._end(node, "cancelled", why=f"cancelled by {by}")
+            else:
+                self._engine.cancel(task)  # it comes back as cancelled, or done where it was quicker
 
     def close(self) -> None:
-        """Let go of threads and leases."""
-        self._closing = True
-        self._inbox.put(None)
-        self._thread.join()
+        """End what runs still, let go of threads and leases."""
+        with self._lock:
+            self._closed = True
+            self._queue.clear()
+            going = [node.task for node in self._nodes if node.task is not None]
+        for task in going:
+            with suppress(Exception):  # an engine that is closed, or broken, has ended it
+                self._engine.cancel(task)
+        self._dispatcher.close()
         self.journal.close()
         for node in self._nodes:
-            if node.lease is not None:
-                node.lease.release()
+            _release(node)
 
     # ------------------------------------------------------------------------------------------ from ready to ended
 
     def _go(self, ready: list[Node]) -> None:
         """Take ready nodes as far as they go at once, and those that become ready by it."""
         work = deque(ready)
-        while work:
+        while work and not self._broken:
             node = work.popleft()
+            if node.ended:
+                continue
             if self.cancel_asked:
                 work.extend(self._end(node, "cancelled", why="cancelled"))
             elif any(dep.state not in GOOD for dep in node.deps):
                 cause = next(dep for dep in node.deps if dep.state not in GOOD)
                 work.extend(self._end(node, "skipped", why=f"{cause.cause().id} failed"))
-            elif not node.ended:
-                try:
-                    work.extend(self._ready(node))
-                except Exception as error:  # a key, a value, the database: the node's own trouble
-                    work.extend(self._failed(node, error, ""))
+            else:
+                work.extend(self._tried(node, self._ready))
+
+    def _go_on(self, node: Node, step: Callable[[Node], list[Node]]) -> None:
+        """The node has waited for a while: what comes next for it."""
+        if node.ended or self._broken:
+            return
+        if self.cancel_asked:
+            self._go([node])
+        else:
+            self._go(self._tried(node, step))
+
+    def _tried(self, node: Node, step: Callable[[Node], list[Node]]) -> list[Node]:
+        try:
+            return step(node)
+        except Exception as error:  # a key, a value, the database: the node's own trouble
+            return self._failed(node, error, "")
 
     def _ready(self, node: Node) -> list[Node]:
-        if node.key is None and not node.why and not node.again:
+        if not node.again:
             keying.key(node)
-            found = self._done.find(node)
-            if found is not None and values.is_there(found.output, self.ws):
-                return self._have(node, found, "done", "")
+            before = self._done.find(node)
+            if before is not None and values.is_there(before.output, self.ws):
+                return self._have(node, before, "done", tell=not self._done.stands(node))
         if node.key is None:
             return self._submit(node)
         found = self._known.by_key.get(node.key)
         if found is not None and values.is_there(found.output, self.ws):
-            return self._have(node, found, "cached", "")
+            return self._have(node, found, "cached")
         with self._lock:
-            first = self._by_key.setdefault(node.key, node)
-            if first is not node and first.state not in ("failed", "skipped", "cancelled"):
-                if not first.ended:
-                    first.twins.append(node)
-                    return []
-                assert first.output is not None
-                assert first.source is not None
-                node.live, node.data = first.live, first.data
-                return self._have(node, memory.Found(first.output, first.source), "cached", "")
-            self._by_key[node.key] = node
+            first = self._by_key.get(node.key, node)
+            if first is not node and not first.ended:
+                first.twins.append(node)
+                return []
+            if first.output is None or first.source is None:
+                self._by_key[node.key] = node
+                first = node
+        if first is not node and first.output is not None:
+            node.live = first.live
+            return self._have(node, memory.Found(first.output, str(first.source)), "cached")
         return self._leased(node)
 
-    def _leased(self, node: Node) -> list[Node]:
+    def _leased(self, node: Node, pause_s: float = LEASE_RETRY_S) -> list[Node]:
         """Hold the key, look whether somebody has its output, else compute it."""
         assert node.key is not None
         if node.lease is None:
             node.lease = lease(self.ws, f"step/{node.key}")
             if node.lease is None:
-                self._later(LEASE_RETRY_S, lambda: self._go_on(node, self._leased))
+                longer = partial(self._leased, pause_s=min(LEASE_RETRY_MOST_S, 1.5 * pause_s))
+                self._dispatcher.later(pause_s, partial(self._go_on, node, longer))
                 return []
-        for run in self.ws.graph.find(Query("run", keys=(node.key,), status="done", limit=1)):
-            assert isinstance(run, Run)
-            if "output" in run.params:
-                output = Output.of_json(run.params["output"])
-                if values.is_there(output, self.ws):
-                    return self._have(node, memory.Found(output, run.id), "cached", "")
+        found = memory.of_key(self.ws, node.key)
+        if found is not None and values.is_there(found.output, self.ws):
+            return self._have(node, found, "cached")
         return self._submit(node)
 
-    def _go_on(self, node: Node, step: Callable[[Node], list[Node]]) -> None:
-        if node.ended:
-            return
-        if self.cancel_asked:
-            self._go(self._end(node, "cancelled", why="cancelled"))
-            return
-        try:
-            self._go(step(node))
-        except Exception as error:
-            self._go(self._failed(node, error, ""))
-
     def _submit(self, node: Node) -> list[Node]:
-        options = node.step.options
-        here = self._inline and options.timeout_s is None
-        if not here:
-            with self._lock:
-                if self._in_flight >= self._most:
-                    self._submittable.append(node)
-                    return []
-                self._in_flight += 1
-        node.state, node.attempt = "running", node.attempt + 1
-        node.started_at = node.started_at or utc_now()
-        log = f"{self._logs}/{tasks.log_name(node.id)}"
-        arguments = {name: self._argument(each, here) for name, each in node.arguments.items()}
-        spec = tasks.TaskSpec(
-            node.step, arguments, None if here else self._place, self.record.id, node.id, node.attempt, log
-        )
-        if here:
-            return self._took(node, tasks.perform(spec, self.ws))
-        self.journal.node(node)
-        try:
-            task = self._engine.submit(
-                tasks.perform, spec, needs=options.needs, timeout_s=options.timeout_s, name=node.id
-            )
-        except Exception:
-            with self._lock:
-                self._in_flight -= 1
-            raise
-        node.task = task
-        task.add_done_callback(lambda _: self._inbox.put(lambda: self._came_back(node, task)))
-        if self.cancel_asked:
-            self._engine.cancel(task)
-        return []
+        if self._inline and node.step.options.timeout_s is None:
+            if not self._starts(node):
+                return []
+            return self._took(node, tasks.perform(self._spec(node, here=True), self.ws))
+        with self._lock:
+            self._queue.append(node)
+        return self._fill()
 
-    def _came_back(self, node: Node, task: Any) -> None:
+    def _fill(self) -> list[Node]:
+        """Hand queued nodes to the engine while there is room; returns the nodes that are ready by what fails."""
+        ready: list[Node] = []
+        while True:
+            with self._lock:
+                if not self._queue or self._in_flight >= self._most:
+                    return ready
+                node = self._queue.popleft()
+                if not self._starts(node):
+                    continue
+                self._in_flight += 1
+            try:
+                self._hand_out(node)
+            except BaseException as error:
+                with self._lock:
+                    self._in_flight -= 1
+                if not isinstance(error, Exception):
+                    raise
+                ready += self._failed(node, error, "", again=not isinstance(error, BadInput))
+
+    def _hand_out(self, node: Node) -> None:
+        options = node.step.options
+        spec = self._spec(node, here=False)
+        self.journal.node(node)
+        task = self._engine.submit(tasks.perform, spec, needs=options.needs, timeout_s=options.timeout_s, name=node.id)
+        node.task = task
+        task.add_done_callback(lambda _: self._dispatcher.call(partial(self._came_back, node, task)))
+        if self.cancel_asked or self._closed:
+            self._engine.cancel(task)
+
+    def _starts(self, node: Node) -> bool:
+        """False for a node that was cancelled meanwhile."""
+        with self._lock:
+            if not node.ended:
+                node.state, node.attempt = "running", node.attempt + 1
+                node.started_at = node.started_at or utc_now()
+            return not node.ended
+
+    def _spec(self, node: Node, *, here: bool) -> tasks.TaskSpec:
+        return tasks.TaskSpec(
+            node.step,
+            {name: self._values.argument(each, here=here) for name, each in node.arguments.items()},
+            None if here else self._place,
+            self.record.id,
+            node.id,
+            node.attempt,
+            f"{self._logs}/{tasks.log_name(node.id)}",
+            node.env,
+        )
+
+    def _came_back(self, node: Node, task: Task[tasks.TaskResult]) -> None:
         with self._lock:
             self._in_flight -= 1
-            more = self._submittable.popleft() if self._submittable else None
-        node.task = None
+            node.task = None
         try:
             ready = self._took(node, task.result())
         except Cancelled as error:
             ready = self._end(node, "cancelled", why=str(error))
-        except Exception as error:  # what the engine says: timed out, worker died, cannot be pickled
+        except Exception as error:  # what the engine says: timed out, worker died
             ready = self._failed(node, error, "")
-        self._go(ready)
-        if more is not None:
-            self._go_on(more, self._submit)
+        self._go(ready + self._fill())
 
     def _took(self, node: Node, result: tasks.TaskResult) -> list[Node]:
+        if node.ended:
+            return []
         node.cpu_s += result.cpu_s
         node.wall_s += result.wall_s
         node.peak_bytes = max(node.peak_bytes, result.peak_bytes)
-        if result.printed:
-            self._keep_log(node)
+        node.printed = node.printed or result.printed
         if result.error is not None:
             return self._failed(node, result.error, result.trace)
-        if result.packed is not None:
-            node.output, node.data = result.packed.output, result.packed.data
-        else:
+        if result.packed is None:
             node.why = node.why or f"its result cannot be stored: no format takes {type(result.live[0]).__name__}"
             node.key = None
-        if result.live and (node.output is None or node.output.inline or node.output.format == values.RECORD):
-            node.live = result.live
-        elif result.live and node.output is not None:
-            self._keep(node.output.digest, result.live[0])
+        self._values.took(node, result.packed, result.live)
         return self._end(node, "done", packed=result.packed)
 
-    def _failed(self, node: Node, error: BaseException, trace: str) -> list[Node]:
+    def _failed(self, node: Node, error: BaseException, trace: str, *, again: bool = True) -> list[Node]:
         options = node.step.options
-        node.error, node.trace = error, trace
-        if node.attempt and node.attempt <= options.retries and not self.cancel_asked:
-            longest = min(LONGEST_PAUSE_S, options.backoff_s * 2 ** (node.attempt - 1))
-            pause_s = random.uniform(0, longest)  # noqa: S311  jitter, no secret
+        with self._lock:
+            if node.ended:
+                return []
+            node.error, node.trace = error, trace
+            if not again or self.cancel_asked or not 0 < node.attempt <= options.retries:
+                return self._end(node, "failed")
             node.state = "waiting"
             node.why = f"try {node.attempt} failed: {shown(error)}"[:300]
             self.journal.node(node)
-            self._later(pause_s, lambda: self._go_on(node, self._submit))
-            return []
-        return self._end(node, "failed")
+        longest = min(LONGEST_PAUSE_S, options.backoff_s * 2.0 ** min(node.attempt - 1, 60))
+        pause_s = random.uniform(0, longest)  # noqa: S311  jitter, no secret
+        self._dispatcher.later(pause_s, partial(self._go_on, node, self._submit))
+        return []
 
-    def _have(self, node: Node, found: memory.Found, state: State, why: str) -> list[Node]:
+    def _have(self, node: Node, found: memory.Found, state: State, *, tell: bool = True) -> list[Node]:
         """The node's output is known: nothing is run."""
-        node.output, node.source, node.why = found.output, found.run, why
-        if node.lease is not None:
-            node.lease.release()
-            node.lease = None
-        return self._end(node, state)
+        node.output, node.source, node.why = found.output, found.run, ""
+        return self._end(node, state, tell=tell)
 
-    def _end(self, node: Node, state: State, *, why: str = "", packed: values.Packed | None = None) -> list[Node]:
+    def _end(
+        self, node: Node, state: State, *, why: str = "", packed: values.Packed | None = None, tell: bool = True
+    ) -> list[Node]:
         """The node has ended; returns the nodes that are ready by it."""
         with self._lock:
             if node.ended:
                 return []
-            ran = node.started_at is not None
-            node.state, node.ended_at = state, utc_now()
-            node.why = why or node.why
+            node.ended_at, node.why = utc_now(), why or node.why
             if state == "done":
                 node.error, node.trace = None, ""
-            run = self._run_of(node) if ran and state in ("done", "failed", "cancelled") else None
+            if node.started_at is not None:
+                node.source = new_id()
+            node.state = state
             self._going -= 1
             self._ended += 1
             ready = []
@@ -351,130 +364,72 @@ class Running:
                     ready.append(each)
             ready += node.twins  # they look again, and find it, or run themselves
             node.then, node.twins = [], []
+            # Under the lock: who takes its output is told after it.
+            if node.started_at is not None:
+                log = tasks.log_path(self.ws, self.record.id, node.id) if node.printed else None
+                self.journal.ended(Ended(node, packed, log, partial(self._durable, node)))
+            else:
+                _release(node)
+                node.arguments = {}
+                if tell:
+                    self.journal.node(node)
             ended, known = self._ended, len(self._nodes)
             self._changed.notify_all()
-        if run is not None:
-            node.source = run.id
-            self.journal.ended(node, run, packed, lambda: self._durable(node))
-        else:
-            self.journal.node(node)
-        if self._progress is not None:
-            self._progress(ended, known, f"{node.id} {state}")
+        self._show(ended, known, f"{node.id} {state}")
         return ready
 
     def _durable(self, node: Node) -> None:
-        node.data = None if node.output is not None and node.output.blob else node.data
-        if node.lease is not None:
-            node.lease.release()
-            node.lease = None
+        """Its record is durable: what was kept until then goes."""
+        if node.output is not None:
+            self._values.stored(node.output)
+        node.arguments = {}
+        _release(node)
 
-    def _run_of(self, node: Node) -> Run:
-        status: Status = "done" if node.state == "done" else "cancelled" if node.state == "cancelled" else "failed"
-        params: dict[str, Any] = {"node": node.id, **keying.recorded(self.ws, node)}
-        if node.log is not None:
-            params["log"] = node.log
-        if node.why:
-            params["why"] = node.why
-        assert isinstance(node.started_at, datetime)
-        return Run(
-            id=new_id(),
-            kind=STEP_KIND,
-            name=node.step.name,
-            status=status,
-            started_at=node.started_at,
-            ended_at=node.ended_at,
-            key=node.key if status == "done" else None,
-            params=params,
-            code=keying.code(self.ws, node),
-            environment=self.record.environment,
-            parent=self.record.id,
-            actor=self.record.actor,
-            error=None if node.error is None else shown(node.error),
-            cpu_s=round(node.cpu_s, 4),
-        )
-
-    # ------------------------------------------------------------------------------------------ values
-
-    def _argument(self, given: Any, here: bool) -> Any:
-        def one(leaf: Any) -> Any:
-            if not isinstance(leaf, Ref):
-                return leaf
-            node, path = node_of(leaf), path_of(leaf)
-            if here or node.output is None:
-                return tasks.Live(self.value_of(node, path))
-            return tasks.Given(node.output, path, None if node.output.blob else node.data)
-
-        return replaced(given, one)
-
-    def _load(self, node: Node) -> Any:
-        assert node.output is not None
-        name = node.output.digest
-        with self._lock:
-            if name in self._kept:
-                self._kept.move_to_end(name)
-                return self._kept[name]
-        made = values.load(node.output, self.ws, None if node.output.blob else node.data)
-        self._keep(name, made)
-        return made
-
-    def _keep(self, name: str, value: Any) -> None:
-        with self._lock:
-            self._kept[name] = value
-            while len(self._kept) > KEPT_VALUES:
-                self._kept.popitem(last=False)
-
-    def _keep_log(self, node: Node) -> None:
-        log = tasks.log_path(self.ws, self.record.id, node.id)
-        try:
-            node.log = self.ws.store.put(log.read_bytes()[-1_000_000:])
-        except FileNotFoundError:
-            node.log = None  # it ran on another machine
-
-    # ------------------------------------------------------------------------------------------ the execution's thread
-
-    def _serve(self) -> None:
-        next_look = time.monotonic() + CANCEL_POLL_S
-        while True:
-            now = time.monotonic()
-            if now >= next_look:
-                self._look_for_cancel()
-                next_look = now + CANCEL_POLL_S
-            due = self._timers[0][0] if self._timers else next_look
+    def _show(self, ended: int, known: int, text: str) -> None:
+        if self._progress is not None:
             try:
-                call = self._inbox.get(timeout=max(0.0, min(due, next_look) - now))
-            except queue.Empty:
-                call = self._due()
-                if call is None:
-                    continue
-            if call is None:
-                return
-            call()
+                self._progress(ended, known, text)
+            except Exception:  # whoever watched has gone; the work goes on
+                self._progress = None
 
-    def _due(self) -> Callable[[], None] | None:
-        with self._lock:
-            if self._timers and self._timers[0][0] <= time.monotonic():
-                return heapq.heappop(self._timers)[2]
-        return None
+    # ------------------------------------------------------------------------------------------ what ends it early
 
-    def _later(self, pause_s: float, call: Callable[[], None]) -> None:
-        with self._lock:
-            heapq.heappush(self._timers, (time.monotonic() + pause_s, next(self._order), call))
-        self._inbox.put(_nothing)  # wakes the thread: the next timer may be this one
+    @property
+    def _broken(self) -> bool:
+        """Whether nothing more can be done: what is recorded stays for a resumed execution."""
+        return self._closed or self._fault is not None or self.journal.error is not None
+
+    def _broke(self, error: BaseException) -> None:
+        self._fault = self._fault or error
+        self._wake()
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+    def _raise_fault(self) -> None:
+        fault = self.journal.error or self._fault
+        if fault is not None:
+            raise fault
+        if self._closed:
+            raise BadInput(f"execution {self.record.id} is over; take the values of its steps while it runs")
+
+    def _stop_if_told(self) -> None:
+        self._raise_fault()
+        if self.cancel_asked:
+            raise Cancelled(f"execution {self.record.id} was cancelled")
 
     def _look_for_cancel(self) -> None:
         try:
             asked = self.ws.graph.events(f"flow/{self.record.id}", kind="cancel", last=1)
-        except TidemillError:
-            return  # a busy database is asked again
+        except Exception:  # a database that is busy or away is asked again; the journal says when it stays so
+            return
         if asked:
             self.cancel(str(asked[0].body.get("by", asked[0].actor)))
 
-    def _stop_if_cancelled(self) -> None:
-        if self.journal.error is not None:
-            raise self.journal.error
-        if self.cancel_asked:
-            raise Cancelled(f"execution {self.record.id} was cancelled")
 
-
-def _nothing() -> None:
-    """Nothing."""
+def _release(node: Node) -> None:
+    held, node.lease = node.lease, None
+    if held is not None:
+        with suppress(Exception):  # what cannot be given back goes with the process or its session
+            held.release()

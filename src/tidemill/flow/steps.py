@@ -29,6 +29,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+_MISSING = inspect.Parameter.empty
 ONE_CORE = Resources(1.0)
 NAME = re.compile(r"[\w.-]{1,100}")
 
@@ -86,8 +87,22 @@ class Step(Generic[P, R]):
         parts = typing.get_args(told)
         return len(parts) if typing.get_origin(told) is tuple and parts and parts[-1] is not ... else None
 
+    @cached_property
+    def _named(self) -> Mapping[str, Any] | None:
+        """The parameters with their defaults, where each may be given by name; else None."""
+        parameters = self.signature.parameters
+        if any(each.kind is not each.POSITIONAL_OR_KEYWORD for each in parameters.values()):
+            return None
+        return {name: each.default for name, each in parameters.items()}
+
     def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments by name, defaults filled in; BadInput where they do not fit the function."""
+        if self._named is not None and len(args) <= len(self._named):  # inspect takes ten times as long
+            given = dict(zip(self._named, args, strict=False))
+            if given.keys().isdisjoint(kwargs) and kwargs.keys() <= self._named.keys():
+                given = {**self._named, **given, **kwargs}
+                if not any(each is _MISSING for each in given.values()):
+                    return given
         try:
             bound = self.signature.bind(*args, **kwargs)
         except TypeError as error:
@@ -97,6 +112,8 @@ class Step(Generic[P, R]):
 
     def positional(self, arguments: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Those arguments as the function takes them."""
+        if self._named is not None:
+            return (), dict(arguments)
         bound = inspect.BoundArguments(self.signature, dict(arguments))
         return bound.args, bound.kwargs
 
@@ -104,19 +121,27 @@ class Step(Generic[P, R]):
         return f"<step {self.name}>"
 
     def __reduce__(self) -> str | tuple[Any, ...]:
-        # By name, as functions are: the module's global of that name is this object.
-        return (_found, (self.function.__module__, self.function.__qualname__))
+        # By name, as functions are: what has that name in the module is this step, or its function.
+        module, qualname = self.function.__module__, self.function.__qualname__
+        if "<" in qualname:
+            raise TypeError(f"step {self.name!r} is {qualname}, which a worker finds only at the top of a module")
+        return (_found, (module, qualname, self.name))
 
 
-def _found(module: str, qualname: str) -> Any:
+def _found(module: str, qualname: str, name: str) -> Step[..., Any]:
+    """The step of that function in this process."""
     from importlib import import_module
 
     found: Any = import_module(module)
     for part in qualname.split("."):
-        if part == "<locals>":
-            raise BadInput(f"step {qualname} is defined inside a function; a worker finds it only in a module")
-        found = getattr(found, part)
-    return found
+        found = getattr(found, part, None)
+    while found is not None and not isinstance(found, Step) and hasattr(found, "__wrapped__"):
+        found = found.__wrapped__  # of a decorator above the step
+    if isinstance(found, Step):
+        found = found.function
+    if not inspect.isfunction(found):
+        raise BadInput(f"step {name!r}: module {module} has no function {qualname} where it was to run")
+    return Step(found, name, Options())
 
 
 @overload
@@ -172,6 +197,11 @@ def step(
     def made(given: Callable[P, R]) -> Step[P, R]:
         if not inspect.isfunction(given) or inspect.iscoroutinefunction(given) or inspect.isgeneratorfunction(given):
             raise BadInput(f"{given!r} cannot be a step; a step is a plain function (def, neither async nor yielding)")
+        if next(iter(inspect.signature(given).parameters), "") in ("self", "cls"):
+            raise BadInput(
+                f"{given.__qualname__} cannot be a step, it is a method; make it a function at the top of the module "
+                "that gets what it needs of the object"
+            )
         return Step(given, checked(name or given.__name__, "step"), options)
 
     return made if function is None else made(function)
@@ -196,6 +226,9 @@ def size_bytes(size: str | int | None) -> int | None:
 
 def side_by_side(each: tuple[Iterable[Any], ...], name: str) -> list[tuple[Any, ...]]:
     """The elements of the lists, taken together; BadInput where they differ in length."""
+    for some in each:
+        if not isinstance(some, Iterable):
+            raise BadInput(f"{name}.map() goes through lists, {some!r} is none; what is the same for all goes by name")
     lists = [list(some) for some in each]
     if not lists:
         raise BadInput(f"{name}.map() needs a list to go through; what is the same for all goes by name")

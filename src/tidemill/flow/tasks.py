@@ -10,7 +10,7 @@ import resource
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -18,14 +18,19 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from tidemill.core import recording
-from tidemill.core.errors import NotFound
+from tidemill.core.errors import BadInput, NotFound
+from tidemill.core.ids import digest
+from tidemill.core.stores.memory import MemoryStore
 from tidemill.core.workspace import Workspace, open_workspace
 from tidemill.flow import values
+from tidemill.flow.engines.calls import left
 from tidemill.flow.refs import building
 from tidemill.flow.steps import Step
 from tidemill.flow.values import Output
 
 _OTHER = re.compile(r"[^\w.\[\]#-]")
+LOG_NAME = 150
+MEMORY = "memory://"
 SMALL_BYTES = 65_536  # below it a result comes back with its bytes: one writer stores many at once
 
 
@@ -63,7 +68,10 @@ class Live:
 
 @dataclass(frozen=True, slots=True)
 class TaskSpec:
-    """A call to make. arguments: by name; leaves may be Given, Secret or Live. log: a file for what it prints."""
+    """A call to make. arguments: by name; leaves may be Given, Secret or Live. log: a file for what it prints.
+
+    env: the environment variables that its key speaks of, as they were then; None for one that was not set.
+    """
 
     step: Step[..., Any]
     arguments: Mapping[str, Any]
@@ -72,6 +80,7 @@ class TaskSpec:
     node: str
     attempt: int
     log: str
+    env: Mapping[str, str | None] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -86,7 +95,6 @@ class TaskResult:
     wall_s: float = 0.0
     peak_bytes: int = 0
     printed: bool = False
-    notes: dict[str, str] = field(default_factory=dict)
 
 
 current: ContextVar[TaskSpec | None] = ContextVar("tidemill_task", default=None)
@@ -99,8 +107,8 @@ def perform(spec: TaskSpec, ws: Workspace | None = None) -> TaskResult:
     outside, inside = building.set(None), current.set(spec)
     part_of = recording.inside.set(spec.run_id)
     try:
-        with _captured(log, whole=ws is None):
-            result = _called(spec, ws or _workspace(spec.place))
+        with _captured(log, whole=ws is None), _environment(spec.env):
+            result = _called(spec, ws)
     finally:
         recording.inside.reset(part_of)
         current.reset(inside)
@@ -154,28 +162,38 @@ class Log:
                 path.unlink(missing_ok=True)
 
 
-def _called(spec: TaskSpec, ws: Workspace) -> TaskResult:
+def _called(spec: TaskSpec, ws: Workspace | None) -> TaskResult:
+    def place() -> Workspace:  # opened where it is needed: a quick step on plain values needs none
+        return ws or _workspace(spec.place)
+
     try:
-        arguments = {name: _argument(each, ws) for name, each in spec.arguments.items()}
+        arguments = {name: _argument(each, place) for name, each in spec.arguments.items()}
         args, kwargs = spec.step.positional(arguments)
         made = spec.step.function(*args, **kwargs)
+        if isinstance(made, Iterator):
+            raise BadInput(
+                f"step {spec.step.name!r} returned a {type(made).__name__}, which can be gone through only once; "
+                "return a list"
+            )
         packed = values.pack(made)
-        if spec.place is None:
-            return TaskResult(packed, (made,))
-        if packed is not None and packed.data is not None and len(packed.data) > SMALL_BYTES and not _memory(ws):
-            packed = values.Packed(values.stored(packed, ws.store), None)
-        return TaskResult(packed, () if packed is not None else (made,))
-    except Exception as error:
+        everywhere = spec.place is None or spec.place.store != MEMORY
+        if packed is not None and packed.output.size_bytes > SMALL_BYTES and everywhere:
+            packed = values.Packed(values.stored(packed, place().store), None)
+        return TaskResult(packed, (made,) if packed is None or spec.place is None else ())
+    except (Exception, SystemExit) as raised:
+        error = left(raised) if isinstance(raised, SystemExit) else raised
         shown = "".join(traceback.format_exception(error))
-        sys.stderr.write(shown)
+        with contextlib.suppress(OSError):  # a full disk: the step's own error says more than the log's
+            sys.stderr.write(shown)
         return TaskResult(None, error=error, trace=shown)
 
 
-def _memory(ws: Workspace) -> bool:
-    return type(ws.store).__name__ == "MemoryStore"
+def in_memory(ws: Workspace) -> bool:
+    """Whether its bytes are in this process alone."""
+    return isinstance(ws.store, MemoryStore)
 
 
-def _argument(given: Any, ws: Workspace) -> Any:
+def _argument(given: Any, ws: Callable[[], Workspace]) -> Any:
     kind = type(given)
     if kind is Given:
         return values.part(values.load(given.output, ws, given.data), given.path)
@@ -214,14 +232,37 @@ def logs_of(ws: Workspace, run_id: str) -> str:
 
 def log_name(node: str) -> str:
     """The name of a node's log file."""
-    return f"{_OTHER.sub('_', node)[:150]}.log"
+    plain = _OTHER.sub("_", node)
+    if plain == node and len(node) <= LOG_NAME:
+        return f"{node}.log"
+    return f"{plain[:LOG_NAME]}.{digest(node.encode())[:12]}.log"  # two nodes, two files
 
 
 def place_of(ws: Workspace) -> Place:
     """Where this workspace is."""
     root = getattr(ws.store, "root", None)
     store = getattr(ws.store, "url", None) or (None if root is None else str(Path(root).resolve()))
+    store = MEMORY if in_memory(ws) else store
     return Place(ws.url if "://" in ws.url else str(ws.root), store, str(ws.root))
+
+
+@contextlib.contextmanager
+def _environment(wanted: Mapping[str, str | None]) -> Iterator[None]:
+    """These variables, while the step runs: a node of a cluster has an environment of its own."""
+    before = {name: os.environ.get(name) for name in wanted}
+    _set(wanted)
+    try:
+        yield
+    finally:
+        _set(before)
+
+
+def _set(wanted: Mapping[str, str | None]) -> None:
+    for name, text in wanted.items():
+        if text is None:
+            os.environ.pop(name, None)
+        elif text != os.environ.get(name):
+            os.environ[name] = text
 
 
 @contextlib.contextmanager

@@ -7,8 +7,12 @@ digest is what counts for the keys of the steps that get it, so equal outputs ar
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from types import NoneType
 from typing import Any
 
 from tidemill.core.errors import Corrupt
@@ -20,6 +24,7 @@ from tidemill.flow import formats
 
 INLINE_BYTES = 4096
 KIND = "flow.value"
+_UNCHANGING = frozenset({bool, int, float, str, bytes, NoneType, complex, date, datetime, timedelta, Decimal})
 RECORD = "record"  # the "format" of an artifact of the workspace
 
 
@@ -78,29 +83,32 @@ def pack(value: Any) -> Packed | None:
     if found is None:
         return None
     name, data = found
-    content = digest(name.encode() + b"\0" + data)
     if name == "json" and len(data) <= INLINE_BYTES:
-        return Packed(Output(name, content, len(data), inline=data.decode()), None)
-    return Packed(Output(name, content, len(data)), data)
+        return Packed(Output(name, digest(b"json\0" + data), len(data), inline=data.decode()), None)
+    blob = digest(data)  # and the content's digest of it: not the data twice
+    return Packed(Output(name, digest(f"{name}\0{blob}".encode()), len(data), blob), data)
 
 
 def stored(packed: Packed, store: Store) -> Output:
-    """The output with its bytes in the store."""
-    if packed.data is None:
-        return packed.output
-    made = packed.output
-    return Output(made.format, made.digest, made.size_bytes, blob=store.put(packed.data))
+    """The output, its bytes in the store."""
+    if packed.data is not None:
+        store.put(packed.data)
+    return packed.output
 
 
-def load(output: Output, ws: Workspace, data: bytes | None = None) -> Any:
-    """The value again, from `data` where the store has not got it yet. Raises NotFound, Corrupt."""
+def load(output: Output, ws: Workspace | Callable[[], Workspace], data: bytes | None = None) -> Any:
+    """The value again, from `data` where the store has not got it yet. Raises NotFound, Corrupt.
+
+    ws: or what opens it, called where it is needed.
+    """
     if data is not None:
         return formats.decode(output.format, data)
+    if output.inline:
+        return formats.decode("json", output.inline.encode())
+    ws = ws if isinstance(ws, Workspace) else ws()
     if output.format == RECORD:
         assert output.artifact is not None
         return _record(ws, output)
-    if output.inline:
-        return formats.decode("json", output.inline.encode())
     if output.blob is None:
         raise Corrupt(f"a value {output.digest[:12]} has neither bytes nor a record; run the step again: cache=False")
     return formats.decode(output.format, ws.store.get(output.blob))
@@ -120,6 +128,29 @@ def part(value: Any, path: tuple[Any, ...]) -> Any:
     for place in path:
         value = value[place]
     return value
+
+
+def own(value: Any) -> Any:
+    """A copy that shares nothing with the value that could be changed; the value where there is no making one."""
+    if unchanging(value):
+        return value
+    if is_table(value):
+        return value.clone()
+    try:
+        return deepcopy(value)
+    except Exception:  # locks, connections, what a user's __deepcopy__ raises
+        return value
+
+
+def unchanging(value: Any) -> bool:
+    """Whether nobody can change the value."""
+    return type(value) in _UNCHANGING or isinstance(value, Artifact | View)
+
+
+def is_table(value: Any) -> bool:
+    """Whether it is a table or column of Polars, whose clones share their bytes until one of them is changed."""
+    kind = type(value)
+    return kind.__module__.startswith("polars.") and kind.__name__ in ("DataFrame", "Series", "LazyFrame")
 
 
 def artifact_meta(output: Output) -> dict[str, Any]:
