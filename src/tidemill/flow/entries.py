@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from tidemill.core.errors import BadInput, NotFound, nearest
+from tidemill.core.types import Run
 from tidemill.flow.pipelines import Pipeline
 from tidemill.flow.steps import Step
 
@@ -46,6 +47,13 @@ def step_of(entry: str, name: str, *, folder: Path) -> Step[..., Any]:
             return each
     known = sorted({each.name for each in vars(module).values() if isinstance(each, Step)})
     raise NotFound(f"no step {name!r} in {place}; it has {', '.join(known) or 'none'}.{nearest(name, known)}")
+
+
+def of_run(run: Run) -> str:
+    """The entry of an execution; BadInput for one of a pipeline that nobody else can find."""
+    if "entry" not in run.tags:
+        raise BadInput(f"execution {run.id} of {run.name!r} does not say where its pipeline is; name it: FILE.py:NAME")
+    return run.tags["entry"]
 
 
 def entry_of(pipeline: Pipeline[..., Any]) -> tuple[str, Path]:

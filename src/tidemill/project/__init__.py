@@ -17,10 +17,11 @@ from tidemill.core.workspace import Workspace, open_workspace
 from tidemill.project.contracts import Contracts
 from tidemill.project.data import Data, Ref
 from tidemill.project.deployments import Deployments
-from tidemill.project.evaluation import Evaluations
 from tidemill.project.engines import opened
+from tidemill.project.evaluation import Evaluations
 from tidemill.project.features import Features
 from tidemill.project.files import Files
+from tidemill.project.flows import Flows
 from tidemill.project.governance import Governance
 from tidemill.project.labels import Labels
 from tidemill.project.lineage import Lineage
@@ -254,6 +255,11 @@ class Project:
             seed=seed,
             code=code_of,
         )
+
+    @property
+    def flows(self) -> Flows:
+        """Pipelines: executions, schedules, queues."""
+        return Flows(self.ws)
 
     @property
     def training(self) -> Training:
