@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import socket
+import threading
 from pathlib import Path
 
 import click
@@ -17,9 +18,10 @@ from tidemill.core.errors import BadInput, PortInUse
 @click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0 takes a free one.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Only loopback addresses without --anywhere.")
 @click.option("--anywhere", is_flag=True, help="Allow an address that others can reach; put TLS in front of it.")
+@click.option("--no-scheduler", is_flag=True, help="Only pages: start nothing that is due or waits in a queue.")
 @click.pass_context
-def up(ctx: click.Context, port: int, host: str, anywhere: bool) -> None:
-    """Serve the workspace's pages and JSON; prints a link with the token, once."""
+def up(ctx: click.Context, port: int, host: str, anywhere: bool, no_scheduler: bool) -> None:
+    """Serve the workspace's pages and JSON, and start what is scheduled; prints a link with the token, once."""
     if not anywhere and host not in ("127.0.0.1", "localhost", "::1"):
         raise BadInput(f"--host {host} can be reached by others; use 127.0.0.1, or add --anywhere behind a TLS proxy")
     opened = project(ctx)
@@ -34,7 +36,16 @@ def up(ctx: click.Context, port: int, host: str, anywhere: bool) -> None:
     click.echo(f"Tidemill serves {opened.ws.url}\n\n    http://{host}:{shown}/login?token={token}\n")
     click.echo("The link signs this browser in. Stop with Ctrl-C.")
     config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False)
-    uvicorn.Server(config).run(sockets=[listening])
+    stop = threading.Event()
+    scheduling = threading.Thread(target=opened.flows.serve, args=(stop,), name="tidemill scheduler", daemon=True)
+    if not no_scheduler:
+        scheduling.start()
+    try:
+        uvicorn.Server(config).run(sockets=[listening])
+    finally:
+        stop.set()
+        if not no_scheduler:
+            scheduling.join(10)
 
 
 def _listen(host: str, port: int) -> socket.socket:
