@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -106,3 +107,54 @@ def test_an_unknown_step_is_not_found(ws: Workspace, here: Engine, program) -> N
     execution.run(ws, program().flow, {}, engine=here).result()
     with pytest.raises(NotFound, match="Did you mean 'grow'"):
         why(ws, "grwo")
+
+
+LIVE = """
+import sys
+import tidemill as tm
+from tidemill.core import extend
+from tidemill.core.workspace import open_workspace
+from tidemill.flow import execution, states
+
+RATE = 2
+
+
+class Scale:
+    def of(self, x): return x * RATE
+
+
+@tm.step
+def times(x: int) -> int:
+    return Scale().of(x)
+
+
+@tm.pipeline
+def flow(x: int = 10) -> int:
+    return times(x)
+
+
+if __name__ == "__main__":
+    RATE = int(sys.argv[2])
+    engine = extend.load("engine", sys.argv[1])(sys.argv[1])
+    ws = open_workspace("a.mill")
+    run = execution.run(ws, flow, {}, engine=engine)
+    (node,) = states.read(ws, run.id).nodes
+    print(run.result(), node.state, node.why)
+    engine.close()
+"""
+
+
+def test_a_worker_under_other_globals_never_fills_the_key(tmp_path: Path) -> None:
+    (tmp_path / "live.py").write_text(LIVE)
+
+    def ran(engine: str, rate: int) -> str:
+        return subprocess.run(
+            [sys.executable, "live.py", engine, str(rate)], cwd=tmp_path, capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    told = "done it ran under other code or globals than its key was made of: its result is not kept"
+    assert ran("pool", 3) == f"20 {told}"  # the worker imports the program: its RATE is 2
+    assert ran("here", 3) == "30 done"
+    assert ran("pool", 2) == "20 done"
+    assert ran("pool", 2) == "20 cached"
+    assert ran("here", 2) == "20 cached"

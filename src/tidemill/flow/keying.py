@@ -56,7 +56,7 @@ def key(node: Node) -> None:
         node.why = reason
         return
     found = step_key(node.step.function, inputs=inputs, params=params, env=options.env, extras=options.extras)
-    node.key, node.parts, node.text = found.key, found.parts, found.text
+    node.key, node.parts, node.text, node.code = found.key, found.parts, found.text, found.code
     if found.key is None:
         node.why = f"cannot be keyed: {found.reason}"
 

@@ -34,6 +34,7 @@ RACY_S = 2.0  # a file changed so recently may change again without its times te
 
 class Keyed(NamedTuple):
     """A key, or the reason why there is none. parts: what it is made of, by name. text: the source of the code reached.
+    code: the digest of what the function reaches; whoever makes the call must have the same, or the key is not its.
 
     Parts: "code clean", "helper mod.f", "class mod.C", "global mod.RATE", "package numpy", "module mod", "input rows",
     "parameter floor", "environment LANG", "extra words.txt". Numbers and versions as they read, all else as digests.
@@ -43,6 +44,7 @@ class Keyed(NamedTuple):
     parts: Mapping[str, str]
     reason: str | None
     text: str
+    code: str = ""
 
 
 class Code(NamedTuple):
@@ -93,7 +95,7 @@ def step_key(
             reason = reason or f"extra {name}: {error.strerror or error}: {path}"
     parts = {**found.parts, **given}
     key = None if reason else json_digest([FORMAT, found.digest, given])
-    return Keyed(key, parts, reason, found.text)
+    return Keyed(key, parts, reason, found.text, found.digest)
 
 
 def reached(function: Callable[..., Any], *, env: Iterable[str] = ()) -> Reached:

@@ -14,6 +14,7 @@ from tidemill.core.ids import json_digest
 from tidemill.flow import origins, syntax
 
 # Bases and metaclasses that read no annotations: a class under these alone is what its statement says.
+MAIN = ("__main__", "__mp_main__")  # the program itself, and in a worker that was started for it
 HARMLESS = ("builtins", "abc", "enum", "typing", "collections.abc", "collections", "numbers", "contextlib", "threading")
 
 _ENUM = frozenset(
@@ -33,7 +34,7 @@ def name_of(module: ModuleType) -> str:
 def name_in(scope: dict[str, Any]) -> str:
     """The name of the module with those globals."""
     name = str(scope.get("__name__", ""))
-    if name != "__main__":
+    if name not in MAIN:
         return name
     spec = scope.get("__spec__")
     return str(spec.name) if spec is not None else Path(str(scope.get("__file__", name))).stem
@@ -43,7 +44,7 @@ def qualified(thing: Any) -> str:
     """module.qualname of anything that has them."""
     module = str(getattr(thing, "__module__", None) or "builtins")
     known = sys.modules.get(module)
-    if module == "__main__" and known is not None:
+    if module in MAIN and known is not None:
         module = name_of(known)
     return f"{module}.{getattr(thing, '__qualname__', type(thing).__qualname__)}"
 
@@ -59,7 +60,10 @@ def found(thing: Any) -> Any:
 def of_function(thing: FunctionType) -> ModuleType | None:
     """The module in whose scope the function runs: a wrapper may say that it is of another."""
     module = sys.modules.get(str(thing.__globals__.get("__name__", "")))
-    return module if module is not None and vars(module) is thing.__globals__ else None
+    if module is None or vars(module) is thing.__globals__:
+        return module
+    # A worker's copy of the program's own module has its functions' globals copied.
+    return module if getattr(module, "__file__", None) == thing.__globals__.get("__file__") else None
 
 
 def class_statement(kind: type, *, annotations: bool) -> tuple[str, str, list[tuple[str, ...]]]:

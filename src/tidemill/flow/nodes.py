@@ -45,6 +45,7 @@ class Node:
     artifact: str | None = None
     parts: Mapping[str, str] = field(default_factory=dict)
     text: str = ""
+    code: str = ""  # digest of what its key says that its step reaches
     log: str | None = None
     printed: bool = False
     cpu_s: float = 0.0

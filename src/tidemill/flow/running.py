@@ -32,6 +32,7 @@ Progress = Callable[[int, int, str], None]
 LEASE_RETRY_S = 0.05
 LEASE_RETRY_MOST_S = 1.0
 CANCEL_POLL_S = 1.0
+OTHER = "it ran under other code or globals than its key was made of: its result is not kept"
 LONGEST_PAUSE_S = 300.0
 LOOK_S = 0.5  # how long a wait lasts that nobody ends
 IN_FLIGHT = 64
@@ -292,6 +293,7 @@ class Running:
             node.attempt,
             f"{self._logs}/{tasks.log_name(node.id)}",
             node.env,
+            node.code if node.key is not None else "",
         )
 
     def _came_back(self, node: Node, task: Task[tasks.TaskResult]) -> None:
@@ -318,6 +320,11 @@ class Running:
         if result.packed is None:
             node.why = node.why or f"its result cannot be stored: no format takes {type(result.live[0]).__name__}"
             node.key = None
+        if result.other and node.key is not None:
+            with self._lock:  # what waits for the same key runs by itself
+                if self._by_key.get(node.key) is node:
+                    del self._by_key[node.key]
+            node.key, node.why = None, OTHER
         self._values.took(node, result.packed, result.live)
         return self._end(node, "done", packed=result.packed)
 

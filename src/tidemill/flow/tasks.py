@@ -24,6 +24,7 @@ from tidemill.core.stores.memory import MemoryStore
 from tidemill.core.workspace import Workspace, open_workspace
 from tidemill.flow import values
 from tidemill.flow.engines.calls import left
+from tidemill.flow.keys import reached
 from tidemill.flow.refs import building
 from tidemill.flow.steps import Step
 from tidemill.flow.values import Output
@@ -71,6 +72,7 @@ class TaskSpec:
     """A call to make. arguments: by name; leaves may be Given, Secret or Live. log: a file for what it prints.
 
     env: the environment variables that its key speaks of, as they were then; None for one that was not set.
+    code: the digest of the code and globals that its key speaks of; "" where it has no key.
     """
 
     step: Step[..., Any]
@@ -81,11 +83,15 @@ class TaskSpec:
     attempt: int
     log: str
     env: Mapping[str, str | None] = field(default_factory=dict)
+    code: str = ""
 
 
 @dataclass(slots=True)
 class TaskResult:
-    """What became of it. packed: None where no format takes the value. live: the value, in the own process only."""
+    """What became of it. packed: None where no format takes the value. live: the value, in the own process only.
+
+    other: it ran under other code or globals than its key speaks of.
+    """
 
     packed: values.Packed | None
     live: tuple[Any, ...] = ()
@@ -95,6 +101,7 @@ class TaskResult:
     wall_s: float = 0.0
     peak_bytes: int = 0
     printed: bool = False
+    other: bool = False
 
 
 current: ContextVar[TaskSpec | None] = ContextVar("tidemill_task", default=None)
@@ -108,12 +115,14 @@ def perform(spec: TaskSpec, ws: Workspace | None = None) -> TaskResult:
     part_of = recording.inside.set(spec.run_id)
     try:
         with _captured(log, whole=ws is None), _environment(spec.env):
+            other = spec.code != "" and reached(spec.step.function, env=spec.step.options.env).digest != spec.code
             result = _called(spec, ws)
     finally:
         recording.inside.reset(part_of)
         current.reset(inside)
         building.reset(outside)
         log.close()
+    result.other = other
     result.cpu_s = max(0.0, _cpu_s() - cpu_began)
     result.wall_s = time.perf_counter() - began
     result.peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # of the process so far
