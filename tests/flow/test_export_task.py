@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,14 @@ def careful(n: int) -> int:
 @tm.step
 def thing() -> object:
     return object()
+
+@tm.step
+def many(n: int) -> list[int]:
+    return list(range(n))
+
+@tm.step
+def plus(n: int) -> int:
+    return n + 1
 
 @tm.pipeline(name="careful")
 def flow(n: int = 1) -> int:
@@ -120,6 +129,20 @@ def test_a_loop_over_lists_of_different_lengths_fails_the_execution(ws: Workspac
     assert str(caught.value) == "careful.map() got lists of [1, 2] elements; they must be equally long"
     (run,) = pipelines(ws)
     assert run.status == "failed"
+
+
+def test_the_points_of_a_long_list_are_short_and_lead_to_it(ws: Workspace, ask: Ask) -> None:
+    begun = ask("begin")
+    many = ask("step", "many", {"n": {"literal": 500}}, begin=begun)
+    over = {"0": {"source": "node many", "path": []}}
+    points = ask("spread", "plus", over, begin=begun, node_many=many)
+    assert len(points) == 500
+    assert max(len(json.dumps(point)) for point in points) < 500  # the list's text has 1,900 letters
+    last = points[-1]["items"]["plus"][0]
+    done = ask("step", "plus", {"n": last}, begin=begun)
+    assert done["value"]["output"]["value"] == "500"
+    (step,) = ws.graph.find(Query("run", kind="flow.step", name="plus"))
+    assert [edge.slot for edge in ws.graph.edges([step.id]) if edge.role == "in"] == ["many"]
 
 
 def test_the_points_of_a_loop_in_a_loop_know_both(ask: Ask) -> None:

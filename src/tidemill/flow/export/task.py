@@ -26,7 +26,7 @@ from typing import Any
 
 from tidemill.core.errors import BadInput, Cancelled, TidemillError, TimedOut
 from tidemill.core.ids import new_id, utc_now
-from tidemill.core.types import Batch, Query, Run, Status
+from tidemill.core.types import Artifact, Batch, Query, Run, Status
 from tidemill.core.workspace import Workspace, open_workspace
 from tidemill.flow import entries, execution, formats, states, tasks, values
 from tidemill.flow.engines.here import HereEngine
@@ -38,6 +38,7 @@ from tidemill.flow.steps import Options, Step
 from tidemill.flow.values import Output
 
 Request = Mapping[str, Any]
+HANDED_ON = 200  # letters of a value that stand in an answer; orchestrators keep answers in their databases
 LARGEST = 2**53  # above it a double, which Kubeflow passes numbers as, has no odd integers
 
 
@@ -123,6 +124,7 @@ class Task:
             self.ended_badly("failed", error)
             raise error
         running.journal.flush()
+        running.journal.find_artifacts([node])
         return {"at": self.place, "value": _described(node)}
 
     def spread(self) -> Any:
@@ -240,6 +242,10 @@ class Task:
             node = Node(name, Step(_nothing, "earlier", Options()), {}, state="done")
             node.output, node.source = Output.of_json(told["output"]), told["run"]
             node.artifact = told.get("artifact")
+            if told.get("kept"):
+                kept = self.ws.graph.get(told["artifact"])
+                assert isinstance(kept, Artifact)
+                node.output = Output.of_json({"digest": node.output.digest, **kept.meta})
             self._nodes[name] = node
         return self._nodes[name]
 
@@ -336,9 +342,16 @@ def _plain(value: Any) -> Any:
 
 
 def _described(node: Node) -> dict[str, Any]:
+    """What tasks hand on of a node. Longer texts stay in the graph: a loop's points repeat what the list is."""
     assert node.output is not None
     told: dict[str, Any] = {"node": node.id, "run": node.source, "output": node.output.to_json(), "path": []}
-    return told if node.artifact is None else {**told, "artifact": node.artifact}
+    if node.artifact is None:
+        return told
+    told["artifact"] = node.artifact
+    if len(node.output.inline) > HANDED_ON:
+        del told["output"]["value"]
+        told["kept"] = True
+    return told
 
 
 def _told(made: Any) -> dict[str, Any]:
