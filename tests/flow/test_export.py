@@ -17,8 +17,9 @@ from tidemill.core.errors import BadInput
 from tidemill.core.workspace import Workspace
 from tidemill.flow import entries
 from tidemill.flow.export import airflow, export, kfp
+from tidemill.flow.export.answers import instance
 from tidemill.flow.export.graph import graph
-from tidemill.flow.export.task import answer, instance
+from tidemill.flow.export.task import answer
 from tidemill.flow.export.yaml import text_of
 from tidemill.flow.pipelines import Pipeline
 from tidemill.flow.plan import NotExportable

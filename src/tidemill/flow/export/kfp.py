@@ -12,11 +12,11 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from tidemill.flow import plan
 from tidemill.flow.export import component, launcher
+from tidemill.flow.export.dags import Dag, Made, bring, call_of, output_of, raised
 from tidemill.flow.export.graph import BEGIN, END, Frame, Graph, Scope, Task, argument_json, graph, loops_of, parts_of
 from tidemill.flow.export.yaml import text_of
 from tidemill.flow.pipelines import REQUIRED, Parameter, Pipeline
@@ -31,50 +31,6 @@ printf "%s" "$0" > "$program_path/ephemeral_component.py"
 _KFP_RUNTIME=true python3 -m kfp.dsl.executor_main --component_module_path "$program_path/ephemeral_component.py" "$@"
 """
 DEFAULT_IMAGE = "python:3.11"
-
-
-@dataclass(frozen=True, slots=True)
-class Made:
-    """Where an answer comes from: a task's output in a DAG, or what is given to the DAG."""
-
-    dag: Dag
-    task: str
-    output: str
-    type: str
-
-
-@dataclass(eq=False)
-class Dag:
-    """A DAG of the file: the root, a loop's body, the two sides of a branch together, or one of them."""
-
-    name: str
-    parent: Dag | None = None
-    is_loop: bool = False
-    tasks: dict[str, dict[str, Any]] = field(default_factory=dict)
-    inputs: dict[str, str] = field(default_factory=dict)
-    outputs: dict[str, tuple[dict[str, Any], str]] = field(default_factory=dict)
-
-    @property
-    def way(self) -> list[Dag]:
-        """From the root to it."""
-        return [*(self.parent.way if self.parent is not None else []), self]
-
-    def body(self) -> dict[str, Any]:
-        """As the file has it."""
-        made: dict[str, Any] = {"tasks": self.tasks}
-        if self.outputs:
-            made["outputs"] = {"parameters": {name: selector for name, (selector, _) in self.outputs.items()}}
-        return made
-
-    def component(self) -> dict[str, Any]:
-        """As the file has it, with its inputs and outputs."""
-        made: dict[str, Any] = {"dag": self.body()}
-        if self.inputs:
-            made["inputDefinitions"] = {"parameters": {name: {"parameterType": of} for name, of in self.inputs.items()}}
-        if self.outputs:
-            types = {name: {"parameterType": of} for name, (_, of) in self.outputs.items()}
-            made["outputDefinitions"] = {"parameters": types}
-        return made
 
 
 def yaml(pipeline: Pipeline[..., Any], *, image: str = DEFAULT_IMAGE, env: Mapping[str, str] | None = None) -> str:
@@ -145,11 +101,11 @@ class _Writing:
         spread = self.made[f"spread {frame.id}"].task
         items = f"pipelinechannel--{spread}-Output"
         around = self.around[frame.id] = Dag(f"map-{spread}", outside, inputs={items: "LIST"})
-        outside.tasks[around.name] = _call(around, [spread], {items: _output(spread, "Output")})
+        outside.tasks[around.name] = call_of(around, [spread], {items: output_of(spread, "Output")})
         dag = Dag(f"for-{spread}", around, is_loop=True)
         dag.inputs |= {items: "LIST", f"{items}-loop-item": "STRING"}
         iterator = {"itemInput": f"{items}-loop-item", "items": {"inputParameter": items}}
-        call = _call(dag, [], {items: {"componentInputParameter": items}})
+        call = call_of(dag, [], {items: {"componentInputParameter": items}})
         around.tasks[dag.name] = {**call, "parameterIterator": iterator}
         return dag
 
@@ -159,10 +115,10 @@ class _Writing:
         both = self.sides.get(frame.id)
         if both is None:
             both = self.sides[frame.id] = Dag(f"condition-branches-{flag}", outside, inputs={channel: "STRING"})
-            outside.tasks[both.name] = _call(both, [flag], {channel: _output(flag, "Output")})
+            outside.tasks[both.name] = call_of(both, [flag], {channel: output_of(flag, "Output")})
         dag = Dag(f"condition-{flag}-{'then' if frame.taken else 'otherwise'}", both, inputs={channel: "STRING"})
         holds = f"inputs.parameter_values['{channel}'] == 'true'"
-        call = _call(dag, [], {channel: {"componentInputParameter": channel}})
+        call = call_of(dag, [], {channel: {"componentInputParameter": channel}})
         both.tasks[dag.name] = {**call, "triggerPolicy": {"condition": holds if frame.taken else f"!({holds})"}}
         return dag
 
@@ -203,7 +159,7 @@ class _Writing:
             if source.startswith("either "):
                 self._either(source.removeprefix("either "), wants)
             input_name = f"given_{number}"
-            given[input_name], types[input_name], producer = self._bring(self.made[source], dag)
+            given[input_name], types[input_name], producer = bring(self.made[source], dag)
             before += [] if producer is None else [producer]
             names[input_name] = source
             shared = sum(1 for _ in _common(self.loops[source], loops))
@@ -285,34 +241,6 @@ class _Writing:
 
     # ------------------------------------------------------------------------------------------------ values
 
-    def _bring(self, made: Made, to: Dag) -> tuple[dict[str, Any], str, str | None]:
-        """The answer as an input of a task in that DAG: up out of DAGs, then down into others."""
-        way = to.way
-        while made.dag not in way:
-            made = self._raised(made)
-        inside = way[way.index(made.dag) + 1 :]
-        given, producer, of = _output(made.task, made.output), made.task, made.type
-        channel = f"pipelinechannel--{made.task}-{made.output}"
-        for dag in inside:
-            assert dag.parent is not None
-            call = dag.parent.tasks[dag.name]
-            call["inputs"]["parameters"][channel] = given
-            if "taskOutputParameter" in given and producer not in call.setdefault("dependentTasks", []):
-                call["dependentTasks"].append(producer)
-            dag.inputs[channel] = of
-            given = {"componentInputParameter": channel}
-        return given, of, None if inside else producer
-
-    def _raised(self, made: Made) -> Made:
-        """The answer as one of the DAG outside: of a loop, the list of all."""
-        dag = made.dag
-        assert dag.parent is not None
-        channel = f"pipelinechannel--{made.task}-{made.output}"
-        of = "LIST" if dag.is_loop else made.type
-        selector = {"valueFromParameter": {"outputParameterKey": made.output, "producerSubtask": made.task}}
-        dag.outputs[channel] = (selector, of)
-        return Made(dag.parent, dag.name, channel, of)
-
     def _item(self, loop: str, scope: Scope, to: Dag) -> dict[str, Any]:
         """The point of the innermost loop, as an input of a task in that DAG."""
         place = max(number for number, frame in enumerate(scope) if frame.is_loop)
@@ -337,7 +265,7 @@ class _Writing:
             scope = (*flag.scope, Frame(branch, taken))
             dag = self._dag(scope)
             made = self._direct(argument, dag) or self._picked(argument, flag, scope, dag)
-            up = self._raised(made)
+            up = raised(made)
             selectors.append({"outputParameterKey": up.output, "producerSubtask": up.task})
         both = self.sides[branch]
         assert both.parent is not None
@@ -414,20 +342,6 @@ def _common(some: tuple[str, ...], other: tuple[str, ...]) -> Iterator[str]:
         if one != another:
             return
         yield one
-
-
-def _call(dag: Dag, before: list[str], given: dict[str, Any]) -> dict[str, Any]:
-    """The task that a DAG is in the one around it."""
-    return {
-        "componentRef": {"name": f"comp-{dag.name}"},
-        "dependentTasks": before,
-        "inputs": {"parameters": given},
-        "taskInfo": {"name": dag.name},
-    }
-
-
-def _output(task: str, output: str) -> dict[str, Any]:
-    return {"taskOutputParameter": {"outputParameterKey": output, "producerTask": task}}
 
 
 def _embedded(module: Any) -> str:

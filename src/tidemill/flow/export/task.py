@@ -20,7 +20,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,9 @@ from tidemill.core.errors import BadInput, Cancelled, TidemillError, TimedOut
 from tidemill.core.ids import new_id, utc_now
 from tidemill.core.types import Artifact, Batch, Query, Run, Status
 from tidemill.core.workspace import Workspace, open_workspace
-from tidemill.flow import entries, execution, formats, states, tasks, values
+from tidemill.flow import entries, execution, states, tasks, values
 from tidemill.flow.engines.here import HereEngine
+from tidemill.flow.export.answers import Around, as_json, described, instance, plain, read, told_again
 from tidemill.flow.nodes import Node, shown
 from tidemill.flow.pipelines import Pipeline
 from tidemill.flow.refs import Ref, node_of, path_of, refs_in, replaced
@@ -38,28 +39,7 @@ from tidemill.flow.steps import Options, Step
 from tidemill.flow.values import Output
 
 Request = Mapping[str, Any]
-HANDED_ON = 200  # letters of a value that stand in an answer; orchestrators keep answers in their databases
 LARGEST = 2**53  # above it a double, which Kubeflow passes numbers as, has no odd integers
-
-
-@dataclass(frozen=True)
-class Around:
-    """What an argument is made of, at one point of the loops."""
-
-    given: Mapping[str, Any]
-    chains: Mapping[str, list[str]]
-    items: Mapping[str, list[Any]]
-
-    def at(self, loop: str, place: int) -> Around:
-        """One step into a loop."""
-        given, chains = dict(self.given), dict(self.chains)
-        for source, chain in self.chains.items():
-            if chain[:1] == [loop]:
-                given[source], chains[source] = given[source][place], chain[1:]
-        items = self.items
-        if f"spread {loop}" in given and given[f"spread {loop}"] is not self.given[f"spread {loop}"]:
-            items = {**items, **given[f"spread {loop}"]["items"]}
-        return Around(given, chains, items)
 
 
 class Task:
@@ -71,7 +51,7 @@ class Task:
         self.folder = Path(os.environ.get("TIDEMILL_FOLDER") or self.flow["folder"])
         point = request.get("point") or {"at": [], "items": {}}
         self.place: list[int] = point["at"]
-        given = {name: _read(each) for name, each in request.get("given", {}).items()}
+        given = {name: read(each) for name, each in request.get("given", {}).items()}
         self.around = Around(given, request.get("chains", {}), point["items"])
         self._ws: Workspace | None = None
         self._running: Running | None = None
@@ -125,7 +105,7 @@ class Task:
             raise error
         running.journal.flush()
         running.journal.find_artifacts([node])
-        return {"at": self.place, "value": _described(node)}
+        return {"at": self.place, "value": described(node)}
 
     def spread(self) -> Any:
         """The points of a loop: one for each element, for each of the points given, or of the one where it stands."""
@@ -140,7 +120,7 @@ class Task:
             if len(lengths) > 1:
                 raise BadInput(f"{self.request['of']}.map() got lists of {lengths} elements; they must be equally long")
             for place, some in enumerate(zip(*lists, strict=True)):
-                items = {**point["items"], self.request["of"]: [_told(each) for each in some]}
+                items = {**point["items"], self.request["of"]: [told_again(each) for each in some]}
                 made.append({"at": [*point["at"], place], "items": items})
         return made
 
@@ -150,7 +130,7 @@ class Task:
 
     def pick(self) -> Any:
         """What a side of a branch gives, put together."""
-        return {"at": self.place, "value": _told(self.made(self.request["arguments"]["result"]))}
+        return {"at": self.place, "value": told_again(self.made(self.request["arguments"]["result"]))}
 
     def end(self) -> Any:
         """Record the result and the end of the execution; answers with the value where it is plain JSON."""
@@ -169,7 +149,7 @@ class Task:
         if packed is not None:
             answer["output"] = values.stored(packed, self.ws.store).to_json()
             if packed.output.format == "json":
-                answer["value"] = _shown(value)
+                answer["value"] = as_json(value)
         return answer
 
     # ------------------------------------------------------------------------------------------------ arguments
@@ -205,11 +185,11 @@ class Task:
     def _leaf(self, argument: Mapping[str, Any], here: Around) -> Any:
         match argument:
             case {"literal": value}:
-                return _plain(value)
+                return plain(value)
             case {"secret": name}:
                 return tasks.Secret(name)
             case {"param": name, "path": path}:
-                return values.part(_plain(here.given["begin"]["params"][name]), tuple(path))
+                return values.part(plain(here.given["begin"]["params"][name]), tuple(path))
             case {"node": _, "path": path}:
                 return Ref(_NoBuilding, self._node(argument), tuple(path))  # type: ignore[arg-type]  # nobody asks it
         raise BadInput(f"{argument!r} is no argument that this version knows; export the pipeline again")
@@ -323,65 +303,8 @@ class _NoBuilding:
     """What references here belong to: nobody resolves them."""
 
 
-def instance(node: str, loops: list[str], place: list[int]) -> str:
-    """The name of a node at a point of the loops around it."""
-    made, rest = "", node
-    for number, loop in enumerate(loops):
-        inner = loop.removeprefix(loops[number - 1]) if number else loop
-        made += f"{inner}[{place[number]}]"
-        rest = node.removeprefix(loop)
-    return made + rest
-
-
 def _nothing() -> None:
     """Nothing."""
-
-
-def _plain(value: Any) -> Any:
-    return formats.decode("json", json.dumps(value).encode())
-
-
-def _described(node: Node) -> dict[str, Any]:
-    """What tasks hand on of a node. Longer texts stay in the graph: a loop's points repeat what the list is."""
-    assert node.output is not None
-    told: dict[str, Any] = {"node": node.id, "run": node.source, "output": node.output.to_json(), "path": []}
-    if node.artifact is None:
-        return told
-    told["artifact"] = node.artifact
-    if len(node.output.inline) > HANDED_ON:
-        del told["output"]["value"]
-        told["kept"] = True
-    return told
-
-
-def _told(made: Any) -> dict[str, Any]:
-    """An argument again, of what was made of one."""
-    if isinstance(made, Ref):
-        return {**_described(node_of(made)), "path": list(path_of(made))}
-    if isinstance(made, tasks.Secret):
-        return {"secret": made.name}
-    if type(made) is list or type(made) is tuple:
-        return {type(made).__name__: [_told(each) for each in made]}
-    if type(made) is dict:
-        return {"dict": {name: _told(each) for name, each in made.items()}}
-    packed = formats.encode(made)
-    assert packed is not None
-    return {"literal": json.loads(packed[1])}
-
-
-def _shown(value: Any) -> Any:
-    """A value as plain JSON for those who read the answer; None where it has none. (Tuples are lists there.)"""
-    try:
-        return json.loads(json.dumps(value, allow_nan=False))
-    except (TypeError, ValueError):
-        return None
-
-
-def _read(given: Any) -> Any:
-    """An answer, which some orchestrators hand on as its text."""
-    if isinstance(given, list):
-        return [_read(each) for each in given]
-    return json.loads(given) if isinstance(given, str) else given
 
 
 def answer(request: Request) -> Any:
