@@ -65,14 +65,14 @@ def encode(value: Any) -> tuple[str, bytes] | None:  # Any: whatever a step retu
 def decode(name: str, data: bytes) -> Any:
     """The value. Raises BadInput for a format that is not installed, MissingExtra for a library that is not."""
     if name == "json":
-        return plain.untagged(plain.loads(data), _refuse)
+        return plain.loads(data, _refuse)
     if name == "bytes":
         return data
     if name == "text":
         return data.decode()
     if name == "parts":
         skeleton, parts = plain.unjoined(data)
-        return plain.untagged(plain.loads(skeleton), lambda place: decode(*parts[place]))
+        return plain.loads(skeleton, lambda place: decode(*parts[place]))
     for known in (arrow, arrays, files, models):
         if name in known.NAMES:
             return known.decode(name, data)

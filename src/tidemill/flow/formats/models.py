@@ -150,17 +150,17 @@ def _of_lightgbm(data: bytes) -> Any:
     from tidemill.flow.formats import arrays
 
     skeleton, parts = plain.unjoined(data)
-    head = plain.loads(skeleton)
-    if head == "Booster":
-        return lightgbm.Booster(model_str=parts[0][1].decode())
-    name, fitted, state = head
 
     def part(place: int) -> Any:
         kind, held = parts[place]
         return arrays.decode(kind, held) if kind == "npy" else _of_sklearn(held)
 
+    head = plain.loads(skeleton, part)
+    if head == "Booster":
+        return lightgbm.Booster(model_str=parts[0][1].decode())
+    name, fitted, state = head
     made = getattr(lightgbm, name)()
-    made.__dict__.update(plain.untagged(state, part))
+    made.__dict__.update(state)
     if fitted:
         made._Booster = lightgbm.Booster(model_str=parts[0][1].decode())
     return made
@@ -190,10 +190,10 @@ def _of_xgboost(data: bytes) -> Any:
     import xgboost
 
     skeleton, parts = plain.unjoined(data)
-    name, params = plain.loads(skeleton)
+    name, params = plain.loads(skeleton, _no_part)
     if name == "Booster":
         return xgboost.Booster(model_file=bytearray(parts[0][1]))
-    made: Any = getattr(xgboost, name)(**plain.untagged(params, _no_part))
+    made: Any = getattr(xgboost, name)(**params)
     if parts:
         made.load_model(bytearray(parts[0][1]))
     return made
