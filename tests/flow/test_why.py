@@ -14,7 +14,7 @@ import pytest
 from tidemill.core.engine import Engine
 from tidemill.core.errors import NotFound
 from tidemill.core.workspace import Workspace
-from tidemill.flow import execution
+from tidemill.flow import execution, states
 from tidemill.flow.why import why
 
 PROGRAM = """
@@ -158,3 +158,14 @@ def test_a_worker_under_other_globals_never_fills_the_key(tmp_path: Path) -> Non
     assert ran("pool", 2) == "20 done"
     assert ran("pool", 2) == "20 cached"
     assert ran("here", 2) == "20 cached"
+
+
+def test_an_element_of_a_list_is_keyed_by_itself(ws: Workspace, here: Engine, program) -> None:
+    made = program(
+        "grow.map(list(range(xs)))", "grow.map(listed(xs))\n\n\n@tm.step\ndef listed(n): return list(range(n))"
+    )
+    execution.run(ws, made.flow, {"xs": 2}, engine=here).result()
+    run = execution.run(ws, made.flow, {"xs": 3}, engine=here)
+    run.result()
+    found = {node.node: node.state for node in states.read(ws, run.id).nodes}
+    assert found == {"listed": "done", "grow[0]": "cached", "grow[1]": "cached", "grow[2]": "done"}

@@ -29,6 +29,7 @@ class Handover:
         self._pending: dict[str, bytes] = {}
         self._tables = _Kept()
         self._read = _Kept()
+        self._wholes = _Kept()  # nobody's: parts are copied out of them
         self._everywhere = not tasks.in_memory(ws)
 
     def took(self, node: Node, packed: Packed | None, live: tuple[Any, ...]) -> None:
@@ -84,7 +85,26 @@ class Handover:
             part = values.part(node.live[0], path)
             return part if node.output is not None else values.own(part)
         assert node.output is not None
-        return values.part(self._loaded(node.output), path)
+        return values.own(self._part(node.output, path)) if path else self._loaded(node.output)
+
+    def part_digest(self, node: Node, path: tuple[Any, ...]) -> str | None:
+        """The digest of a part of the node's value: what a step that gets only this part is keyed by.
+
+        None where the part has no stored form.
+        """
+        assert node.output is not None
+        packed = values.pack(self._part(node.output, path))
+        return None if packed is None else packed.output.digest
+
+    def _part(self, output: Output, path: tuple[Any, ...]) -> Any:
+        """A part of a value that is loaded once for all its parts: a map over thousands takes each element of one."""
+        with self._lock:
+            found = self._wholes.get(output)
+        if found is None:
+            found = (self._loaded(output),)
+            with self._lock:
+                self._wholes.put(output, found[0])
+        return values.part(found[0], path)
 
     def _loaded(self, output: Output) -> Any:
         with self._lock:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -31,15 +31,22 @@ class _NoForm(Exception):
     """An argument that has no stored form."""
 
 
-def key(node: Node) -> None:
-    """Give the node its key, or the reason why it has none; and what it is known by again in its own execution."""
+PartDigest = Callable[[Node, tuple[Any, ...]], "str | None"]
+
+
+def key(node: Node, part_digest: PartDigest) -> None:
+    """Give the node its key, or the reason why it has none; and what it is known by again in its own execution.
+
+    part_digest: of a part of another node's value. An element of a list is keyed by itself: a list that grew by one is
+    one element more to compute.
+    """
     options = node.step.options
     inputs: dict[str, str] = {}
     params: dict[str, Any] = {}
     reason = ""
     for name, given in node.arguments.items():
         try:
-            shape, plain = _shape(given)
+            shape, plain = _shape(given, part_digest)
         except _NoForm as error:
             reason = reason or f"cannot be keyed: argument {name} {error}"
             continue
@@ -88,18 +95,20 @@ def _kept(store: Store, data: bytes) -> str:
     return name
 
 
-def _shape(given: Any) -> tuple[Any, bool]:
+def _shape(given: Any, part_digest: PartDigest) -> tuple[Any, bool]:
     """The argument as JSON with digests where data are, and whether it is plain values alone."""
     if isinstance(given, Ref):
         node = node_of(given)
         if node.output is None:
             raise _NoForm(f"is the result of {node.id}, which has no stored form")
-        return ["ref", node.output.digest, *path_of(given)], False
+        path = path_of(given)
+        part = part_digest(node, path) if path else node.output.digest
+        return (["ref", node.output.digest, *path] if part is None else ["ref", part]), False
     if type(given) in (list, tuple):
-        found = [_shape(each) for each in given]
+        found = [_shape(each, part_digest) for each in given]
         return [type(given).__name__, *(shape for shape, _ in found)], all(plain for _, plain in found)
     if type(given) is dict:  # in its own order, which a step may go by
-        shapes = [(_shape(name), _shape(each)) for name, each in given.items()]
+        shapes = [(_shape(name, part_digest), _shape(each, part_digest)) for name, each in given.items()]
         shape = [[name, each] for (name, _), (each, _) in shapes]
         return ["dict", *shape], all(name and each for (_, name), (_, each) in shapes)
     if given is None or type(given) in (bool, int, str) or (type(given) is float and math.isfinite(given)):

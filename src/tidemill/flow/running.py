@@ -200,7 +200,7 @@ class Running:
 
     def _ready(self, node: Node) -> list[Node]:
         if not node.again:
-            keying.key(node)
+            keying.key(node, self._values.part_digest)
             before = self._done.find(node)
             if before is not None and values.is_there(before.output, self.ws):
                 return self._have(node, before, "done", tell=not self._done.stands(node))
