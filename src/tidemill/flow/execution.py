@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -58,15 +58,18 @@ def run(
     *,
     engine: Engine,
     trigger: str = "manual",
+    fresh: Collection[str] = (),
     progress: Progress | None = None,
 ) -> FlowRun:
     """Run the pipeline with these parameters from its start. Raises BadInput for parameters that do not fit.
 
     An error of a step is not raised: it is in the result (`FlowRun.result()` raises it).
-    progress: called with (nodes that ended, nodes known so far, a line of text) after each.
+    fresh: nodes ("plus#2", or "plus" for all of a map) to compute anew with all that follows from them, whatever is
+    known of their keys. progress: called with (nodes that ended, nodes known so far, a line of text) after each.
     """
     given = pipeline.bind(params or {})
-    made = new_run(ws, pipeline, given, trigger=trigger)
+    tags = {"fresh": json.dumps(sorted(fresh))} if fresh else {}
+    made = new_run(ws, pipeline, given, trigger=trigger, tags=tags)
     return _execute(ws, pipeline, made, given, engine, progress, resumed=False)
 
 

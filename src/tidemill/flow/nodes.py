@@ -38,6 +38,7 @@ class Node:
     env: Mapping[str, str | None] = field(default_factory=dict)
     error: BaseException | None = None
     trace: str = ""
+    fresh: bool = False  # computed anew, whatever is known of its key
     seen: bool = False  # the build function was told of its error
     started_at: datetime | None = None
     ended_at: datetime | None = None

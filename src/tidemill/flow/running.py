@@ -6,6 +6,7 @@ takes that up, and what waits for a while (a retry, another's lease); the journa
 
 from __future__ import annotations
 
+import json
 import random
 import threading
 from collections import deque
@@ -32,6 +33,7 @@ Progress = Callable[[int, int, str], None]
 LEASE_RETRY_S = 0.05
 LEASE_RETRY_MOST_S = 1.0
 CANCEL_POLL_S = 1.0
+ANEW = "it was asked to be computed anew"
 OTHER = "it ran under other code or globals than its key was made of: its result is not kept"
 LONGEST_PAUSE_S = 300.0
 LOOK_S = 0.5  # how long a wait lasts that nobody ends
@@ -58,6 +60,7 @@ class Running:
         self._ended = 0
         self._by_key: dict[str, Node] = {}
         self._known = memory.of_pipeline(ws, record.name)
+        self._fresh = frozenset(json.loads(record.tags.get("fresh", "[]")))
         self._done = memory.of_execution(ws, record.id) if resumed else memory.Remembered()
         self._in_flight = 0
         self._most = max(IN_FLIGHT, int(8 * engine.resources().cpu))
@@ -77,6 +80,11 @@ class Running:
             self._nodes.append(node)
             self._going += 1
             node.waits = sum(not dep.ended for dep in node.deps)
+            node.fresh = bool(self._fresh) and (
+                node.id in self._fresh
+                or node.id.rpartition("[")[0] in self._fresh
+                or any(dep.fresh for dep in node.deps)
+            )
             for dep in node.deps:
                 if not dep.ended:
                     dep.then.append(node)
@@ -204,17 +212,19 @@ class Running:
             before = self._done.find(node)
             if before is not None and values.is_there(before.output, self.ws):
                 return self._have(node, before, "done", tell=not self._done.stands(node))
+        if node.fresh:
+            node.why = node.why or ANEW
         if node.key is None:
             return self._submit(node)
-        found = self._known.by_key.get(node.key)
+        found = None if node.fresh else self._known.by_key.get(node.key)
         if found is not None and values.is_there(found.output, self.ws):
             return self._have(node, found, "cached")
         with self._lock:
             first = self._by_key.get(node.key, node)
-            if first is not node and not first.ended:
+            if first is not node and not first.ended and first.fresh >= node.fresh:
                 first.twins.append(node)
                 return []
-            if first.output is None or first.source is None:
+            if first.output is None or first.source is None or (node.fresh and not first.fresh):
                 self._by_key[node.key] = node
                 first = node
         if first is not node and first.output is not None:
@@ -231,7 +241,7 @@ class Running:
                 longer = partial(self._leased, pause_s=min(LEASE_RETRY_MOST_S, 1.5 * pause_s))
                 self._dispatcher.later(pause_s, partial(self._go_on, node, longer))
                 return []
-        found = memory.of_key(self.ws, node.key)
+        found = None if node.fresh else memory.of_key(self.ws, node.key)
         if found is not None and values.is_there(found.output, self.ws):
             return self._have(node, found, "cached")
         return self._submit(node)
