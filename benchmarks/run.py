@@ -23,7 +23,10 @@ from pathlib import Path
 REPEATS = 7
 
 
-AREAS = ("versions", "files", "checks", "profiles", "features", "importing")  # each a module with rows()
+AREAS = (  # each a module with rows()
+    "versions", "files", "checks", "profiles", "features", "importing",
+    "flows", "engines", "scheduling", "tuning", "scores",
+)  # fmt: skip
 
 
 def main() -> int:
