@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from tidemill import __version__
-from tidemill.api import views
+from tidemill.api import flows, views
 from tidemill.api.auth import LOOPBACK, SECURITY, Door, Keyring, NotSignedIn, may_read, may_write
 from tidemill.api.routes import readings
 from tidemill.api.views.shaping import Shown
@@ -51,6 +51,8 @@ def create(project: Project, token: str, *, hosts: Iterable[str] = LOOPBACK) -> 
 
     app.add_api_route(f"{PREFIX}/alerts/{{alert_id}}/acknowledge", acknowledge, methods=["POST"],
                       dependencies=[may_write])  # fmt: skip
+
+    flows.add_writes(app, project, PREFIX)
 
     def schema() -> dict[str, Any]:
         return app.openapi()

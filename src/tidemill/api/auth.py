@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tidemill.core.errors import BadInput, Refused
 
-Permission = Literal["open", "read", "write"]
+Permission = Literal["open", "read", "write", "own token"]
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 MOST_BYTES = 1 << 20  # of a write: notes and forms; it is read before the token is looked at
@@ -70,10 +70,14 @@ class Keyring:
 def needs(permission: Permission) -> Callable[[Request], None]:
     """The dependency that every route declares: what is needed to call it.
 
-    "open": nothing; "read" and "write": the token. Raises NotSignedIn. The app's `state.keyring` holds the token.
+    "open": nothing; "read" and "write": the token; "own token": another one, which the route itself compares, and gets
+    from `shown`. Raises NotSignedIn. The app's `state.keyring` holds the token.
     """
 
     def check(request: Request) -> None:
+        if permission == "own token":
+            shown(request)
+            return
         keyring: Keyring = request.app.state.keyring
         if permission != "open" and not keyring.knows(request):
             raise NotSignedIn(
@@ -88,6 +92,15 @@ def needs(permission: Permission) -> Callable[[Request], None]:
 open_to_all = Depends(needs("open"))
 may_read = Depends(needs("read"))
 may_write = Depends(needs("write"))
+has_own_token = Depends(needs("own token"))
+
+
+def shown(request: Request) -> str:
+    """The token that the request shows as `Authorization: Bearer ...`; NotSignedIn where it shows none."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise NotSignedIn("this needs a token of its own: send 'Authorization: Bearer TOKEN'")
+    return token.strip()
 
 
 def permission_of(route: object) -> Permission | None:

@@ -13,6 +13,8 @@ from tidemill.project import Project
 
 Limit = Annotated[int, Query(ge=1, le=1000)]
 Name = Annotated[str, Path(max_length=300)]
+NodeName = Annotated[str, Path(max_length=2000)]  # with slashes: "nightly/clean[3]"
+Page = Annotated[int, Query(ge=1)]
 Ref = Annotated[str | None, Query(max_length=100)]
 Purpose = Annotated[str | None, Query(max_length=100)]
 
@@ -101,6 +103,24 @@ def readings(project: Project) -> list[Reading]:
     def trace(node_id: Name, direction: str = "down", depth: Annotated[int | None, Query(ge=0)] = None) -> Shown:
         return views.trace(project, node_id, direction=direction, depth=depth)
 
+    def pipelines() -> Shown:
+        return views.pipelines(project)
+
+    def execution(run_id: Name, box: Name | None = None, state: str | None = None, page: Page = 1) -> Shown:
+        return views.execution(project, run_id, box=box, state=state, page=page)
+
+    def node(run_id: Name, node: NodeName) -> Shown:
+        return views.node(project, run_id, node)
+
+    def schedules() -> Shown:
+        return views.schedules(project)
+
+    def advice(pipeline: Name, runs: Annotated[int, Query(ge=1, le=200)] = 20) -> Shown:
+        return views.advice(project, pipeline, runs=runs)
+
+    def tuning(run_id: Name) -> Shown:
+        return views.tuning(project, run_id)
+
     return [
         Reading("/", overview, "overview.html"),
         Reading("/runs", runs, "runs.html"),
@@ -123,4 +143,10 @@ def readings(project: Project) -> list[Reading]:
         Reading("/predictions/{prediction_id}", prediction, "prediction.html"),
         Reading("/alerts", alerts, "alerts.html"),
         Reading("/trace/{node_id}", trace, "trace.html"),
+        Reading("/pipelines", pipelines, "pipelines.html"),
+        Reading("/pipelines/{run_id}", execution, "execution.html"),
+        Reading("/pipelines/{run_id}/nodes/{node:path}", node, "node.html"),
+        Reading("/schedules", schedules, "schedules.html"),
+        Reading("/advice/{pipeline}", advice, "advice.html"),
+        Reading("/tunings/{run_id}", tuning, "tuning.html"),
     ]

@@ -105,6 +105,12 @@ class Flows:
 
         states.cancel(self.ws, run_id)
 
+    def again(self, run_id: str, *, fresh: Collection[str] = ()) -> Run:
+        """Queue the same execution once more; `fresh` nodes, and all that follows from them, are computed anew."""
+        from tidemill.flow.again import again
+
+        return again(self.ws, run_id, fresh=fresh)
+
     def answer(self, run_id: str, *, yes: bool, approval: str | None = None, note: str = "") -> Approval:
         """Answer the question of an execution; a scheduler, or `resume`, then runs the rest."""
         from tidemill.flow import approvals

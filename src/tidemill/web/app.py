@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from urllib.parse import parse_qs, quote
+from collections.abc import Callable, Iterable
+from urllib.parse import quote
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
@@ -13,12 +13,13 @@ from tidemill.api import views
 from tidemill.api.auth import LOOPBACK, Keyring, may_read, may_write, open_to_all
 from tidemill.api.routes import Reading, readings
 from tidemill.api.views.shaping import Shown
-from tidemill.core.errors import BadInput, NotFound
+from tidemill.core.errors import NotFound
 from tidemill.project import Project
+from tidemill.web import flows
+from tidemill.web.forms import form_of, local
 from tidemill.web.pages import PICTURES, Pages
 
 KEPT_S = 30 * 24 * 3600
-MOST_FIELDS = 20
 ASKS = "NotPermitted"  # the refusal of a policy, whose page asks for a purpose
 
 
@@ -35,6 +36,7 @@ def create(project: Project, token: str, *, hosts: Iterable[str] = LOOPBACK) -> 
         )
     _add_files(app, project)
     _add_writes(app, project)
+    flows.add_writes(app, project)
     _add_sign_in(app, pages)
     _add_static(app, pages)
     api.show_errors(app, _error(pages))
@@ -62,9 +64,9 @@ def _add_files(app: FastAPI, project: Project) -> None:
 
 def _add_writes(app: FastAPI, project: Project) -> None:
     async def acknowledge(request: Request, alert_id: str) -> Response:
-        form = await _form(request)
+        form = await form_of(request)
         views.acknowledge(project, alert_id, note=form.get("note", "")[:2000])
-        return RedirectResponse(_local(form.get("next")) or "/alerts", 303)
+        return RedirectResponse(local(form.get("next")) or "/alerts", 303)
 
     app.add_api_route("/alerts/{alert_id}/acknowledge", acknowledge, methods=["POST"], dependencies=[may_write],
                       include_in_schema=False)  # fmt: skip
@@ -77,7 +79,7 @@ def _add_sign_in(app: FastAPI, pages: Pages) -> None:
         if not keyring.opens(token):
             text = "that is not this workspace's token; open the link that `tidemill up` printed"
             return HTMLResponse(pages.sign_in(request, text), 401)
-        answer = RedirectResponse(_local(after) or "/", 303)
+        answer = RedirectResponse(local(after) or "/", 303)
         answer.set_cookie(keyring.cookie, keyring.session, max_age=KEPT_S, httponly=True, samesite="lax", path="/")
         return answer
 
@@ -87,7 +89,7 @@ def _add_sign_in(app: FastAPI, pages: Pages) -> None:
         return enter(request, token, None)
 
     async def post_sign_in(request: Request) -> Response:
-        form = await _form(request)
+        form = await form_of(request)
         return enter(request, form.get("token", "").strip(), form.get("next"))
 
     def sign_out() -> Response:
@@ -126,19 +128,3 @@ def _error(pages: Pages) -> api.ShowError:
         return HTMLResponse(pages.error(request, status, text, ask=kind == ASKS), status)
 
     return show
-
-
-async def _form(request: Request) -> Mapping[str, str]:
-    """The fields of a form, the last value of each; BadInput for more than any form of ours has."""
-    body = (await request.body()).decode("utf-8", "replace")
-    try:
-        return {name: values[-1] for name, values in parse_qs(body, max_num_fields=MOST_FIELDS).items()}
-    except ValueError as error:
-        raise BadInput(f"a form of more than {MOST_FIELDS} fields is not taken; send only those of the page") from error
-
-
-def _local(path: str | None) -> str | None:
-    """The path if it leads to one of our own pages, else None: a form must not send a browser elsewhere."""
-    if not path or not path.startswith("/") or path.startswith("//") or "\\" in path:
-        return None
-    return quote(path, safe="/?=&.*:%+@-_~")

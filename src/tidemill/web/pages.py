@@ -17,11 +17,12 @@ from starlette.requests import Request
 from tidemill import __version__
 from tidemill.api.views.shaping import Shown
 from tidemill.core.ids import digest
-from tidemill.web import calibration, evaluating, histogram, markdown, performance, tracing
+from tidemill.web import calibration, dag, evaluating, gantt, histogram, markdown, performance, studying, tracing
 
 NAV = (
     ("/", "Overview"),
     ("/runs", "Runs"),
+    ("/pipelines", "Pipelines"),
     ("/datasets", "Datasets"),
     ("/features", "Features"),
     ("/models", "Models"),
@@ -31,7 +32,7 @@ NAV = (
 )
 # What a browser may show as it is: pictures only; SVG can hold scripts.
 PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp", "image/bmp", "image/avif")
-STATIC = {"tidemill.css": "text/css", "mill.svg": "image/svg+xml"}
+STATIC = {"tidemill.css": "text/css", "flows.css": "text/css", "mill.svg": "image/svg+xml"}
 
 
 class Pages:
@@ -56,9 +57,12 @@ class Pages:
             "mark_symbol": performance.symbol,
             "mark_words": performance.WORDS,
             "calibration_plot": calibration.plot,
+            "dag": dag,
             "drawn": evaluating,
+            "gantt": gantt,
             "histogram": histogram.plot,
             "pictures": PICTURES,
+            "study": studying,
             "trace_plot": tracing.plot,
         }
         self._environment.filters |= {

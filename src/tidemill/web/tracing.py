@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from functools import partial
 from typing import NamedTuple
 from urllib.parse import urlencode
 
 from markupsafe import Markup, escape
 
 from tidemill.api.views.shaping import Shown
-
-HIGH, GAP, BETWEEN = 44, 14, 40  # of a box; between boxes of a row; between layers
+from tidemill.web.layers import GAP, HIGH, cut, link, placed
 
 Key = tuple[str, str, str]
-Place = tuple[float, float]
 
 
 class Box(NamedTuple):
@@ -43,9 +40,10 @@ def plot(trace: Shown, *, width: int) -> Markup:
         return Markup()
     drawn = _grouped(trace)
     box = min(186, (width - 10 - GAP) // 2)
-    places = _placed(drawn, width, box)
+    depth = {key: drawn.depth.get(key, 0) for key in drawn.boxes}
+    places = placed(depth, drawn.links, width, box)
     height = max(y for _, y in places.values()) + HIGH + 22
-    parts = [_link(places[above], places[below], box) for above, below in sorted(drawn.links)]
+    parts = [link(places[above], places[below], box) for above, below in sorted(drawn.links)]
     parts += [_box(each, *places[key], box, first=drawn.depth[key] == 0) for key, each in drawn.boxes.items()]
     size = f'width="{width}" height="{height:g}" viewBox="0 0 {width} {height:g}"'
     title = f"Trace of {escape(trace['node']['label'])}: {len(drawn.boxes)} boxes; all nodes are listed below"
@@ -96,60 +94,15 @@ def _depths(root: Key, links: set[tuple[Key, Key]]) -> dict[Key, int]:
     return depth
 
 
-def _placed(drawn: Drawn, width: int, box: int) -> dict[Key, Place]:
-    """Left upper corners: a layer for each depth, wrapped into rows, ordered by the mean place of what leads there.
-
-    Source: Sugiyama, Tagawa & Toda, Methods for visual understanding of hierarchical systems, 1981 (barycentres).
-    """
-    layers: dict[int, list[Key]] = {}
-    above: dict[Key, list[Key]] = {}
-    for key in drawn.boxes:
-        layers.setdefault(drawn.depth.get(key, 0), []).append(key)
-    for start, end in drawn.links:
-        above.setdefault(end, []).append(start)
-    places: dict[Key, Place] = {}
-    in_row = max(1, (width - 10 + GAP) // (box + GAP))
-    y = 5.0
-    for number in sorted(layers):
-        ordered = sorted(layers[number], key=partial(_weight, above, dict(places)))
-        for first in range(0, len(ordered), in_row):
-            row = ordered[first : first + in_row]
-            left = (width - len(row) * (box + GAP) + GAP) / 2
-            places |= {key: (left + place * (box + GAP), y) for place, key in enumerate(row)}
-            y += HIGH + GAP
-        y += BETWEEN - GAP
-    return places
-
-
-def _weight(above: dict[Key, list[Key]], places: dict[Key, Place], key: Key) -> tuple[float, Key]:
-    seen = [places[each][0] for each in above.get(key, ()) if each in places]
-    return (sum(seen) / len(seen) if seen else 0.0, key)
-
-
-def _link(start: Place, end: Place, box: int) -> str:
-    x1, x2 = start[0] + box / 2, end[0] + box / 2
-    if end[1] > start[1]:
-        y1, y2 = start[1] + HIGH, end[1]
-        bend = (y2 - y1) / 2
-        return f'<path class="link" d="M{x1:g} {y1:g}C{x1:g} {y1 + bend:g} {x2:g} {y2 - bend:g} {x2:g} {y2:g}"/>'
-    # Back to a version before, or to a neighbour: around below, dashed.
-    y1, y2 = start[1] + HIGH, end[1] + HIGH
-    return f'<path class="link back" d="M{x1:g} {y1:g}C{x1:g} {y1 + 20:g} {x2:g} {y2 + 20:g} {x2:g} {y2:g}"/>'
-
-
 def _box(box: Box, x: float, y: float, wide: int, *, first: bool) -> str:
     corner = HIGH / 2 if box.what == "run" else 5
     inset = 18 if wide > 150 else 13
     letters = (wide - 2 * inset + 6) // 8 + 1  # of 13 px, bold: capitals and digits take 8 to 9
-    kind = escape(_cut(f"{box.kind} · {box.note}", letters + 4))
+    kind = escape(cut(f"{box.kind} · {box.note}", letters + 4))
     shown = "root" if first else box.what
     return (
         f'<a href="{escape(box.href)}"><title>{escape(box.told)}</title>'
         f'<rect class="box {shown}" x="{x:g}" y="{y:g}" width="{wide}" height="{HIGH}" rx="{corner:g}"/>'
         f'<text class="kind" x="{x + inset:g}" y="{y + 18:g}">{kind}</text>'
-        f'<text class="name" x="{x + inset:g}" y="{y + 34:g}">{escape(_cut(box.title, letters - 2))}</text></a>'
+        f'<text class="name" x="{x + inset:g}" y="{y + 34:g}">{escape(cut(box.title, letters - 2))}</text></a>'
     )
-
-
-def _cut(text: str, letters: int) -> str:
-    return text if len(text) <= letters else text[: letters - 1] + "…"

@@ -9,16 +9,34 @@ from tidemill.api.views.datasets import card, contract, dataset, datasets, diff,
 from tidemill.api.views.deployments import deployment, deployments
 from tidemill.api.views.evaluations import evaluation
 from tidemill.api.views.features import feature_view, feature_views
+from tidemill.api.views.flows import (
+    advice,
+    again,
+    answer,
+    call_hook,
+    cancel,
+    execution,
+    node,
+    pause,
+    pipelines,
+    schedules,
+)
 from tidemill.api.views.models import model, models
 from tidemill.api.views.overview import overview, workspace_name
 from tidemill.api.views.predictions import prediction
 from tidemill.api.views.runs import run, runs
 from tidemill.api.views.tracing import trace
+from tidemill.api.views.tuning import tuning
 
 __all__ = [
     "acknowledge",
+    "advice",
+    "again",
     "alerts",
+    "answer",
     "audit",
+    "call_hook",
+    "cancel",
     "card",
     "contract",
     "dataset",
@@ -27,17 +45,23 @@ __all__ = [
     "deployments",
     "diff",
     "evaluation",
+    "execution",
     "feature_view",
     "feature_views",
     "file_of",
     "images",
     "model",
     "models",
+    "node",
     "overview",
+    "pause",
+    "pipelines",
     "prediction",
     "profile",
     "run",
     "runs",
+    "schedules",
     "trace",
+    "tuning",
     "workspace_name",
 ]
