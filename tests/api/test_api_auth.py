@@ -13,6 +13,7 @@ from tidemill.core.errors import BadInput
 from tidemill.web import app as web
 
 OPEN = {"/login", "/logout", "/static/{name}"}
+OWN = {"/hooks/{name}"}  # each has a token of its own, which the route itself compares
 
 
 @pytest.mark.parametrize("create", [api.create, web.create])
@@ -21,7 +22,8 @@ def test_every_route_declares_its_permission(mill, create):
         found = permission_of(route)
         assert found is not None, f"{route} declares no permission; give it dependencies=[may_read] or another"
         assert (found == "open") == (route.path in OPEN), f"{route.path} is {found}"
-        if route.methods - {"GET", "HEAD"} and found != "open":
+        assert (found == "own token") == (route.path in OWN), f"{route.path} is {found}"
+        if route.methods - {"GET", "HEAD"} and found not in ("open", "own token"):
             assert found == "write", f"{route.path} changes something and needs only {found}"
 
 
@@ -119,8 +121,9 @@ def test_every_answer_has_the_security_headers(call, path, token):
     assert headers["cache-control"] == "no-store"
 
 
-def test_permissions_have_names_only_of_three():
-    assert [needs(each).permission for each in ("open", "read", "write")] == ["open", "read", "write"]
+def test_permissions_have_names_only_of_four():
+    known = ["open", "read", "write", "own token"]
+    assert [needs(each).permission for each in known] == known
 
 
 def test_a_project_with_an_empty_token_is_not_served(mill: tm.Project):

@@ -45,10 +45,12 @@ def _weight(above: Mapping[Key, list[Key]], places: Mapping[Key, Place], key: Ke
 
 
 def longest(keys: Iterable[Key], links: Iterable[tuple[Key, Key]]) -> dict[Key, int]:
-    """The depth of each: the longest path that leads there. What is in a circle counts from where it is entered.
+    """The depth of each: the longest path that leads there; where none leads, just above what waits for it.
 
-    >>> longest("abcd", [("a", "b"), ("b", "c"), ("a", "c"), ("a", "d")])
-    {'a': 0, 'b': 1, 'd': 1, 'c': 2}
+    What is in a circle counts from where it is entered.
+
+    >>> longest("abcde", [("a", "b"), ("b", "c"), ("a", "c"), ("a", "d"), ("e", "c")])
+    {'a': 0, 'e': 1, 'b': 1, 'd': 1, 'c': 2}
     """
     then: dict[Key, list[Key]] = {key: [] for key in keys}
     waits = dict.fromkeys(then, 0)
@@ -72,6 +74,10 @@ def longest(keys: Iterable[Key], links: Iterable[tuple[Key, Key]]) -> dict[Key, 
                     if not waits[below]:
                         following.append(below)
         ready = following
+    entered = {below for some in then.values() for below in some}
+    for key, some in then.items():
+        if key not in entered and some:
+            depth[key] = max(0, min(depth[below] for below in some) - 1)
     return depth
 
 

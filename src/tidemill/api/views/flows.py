@@ -68,6 +68,8 @@ def execution(
 ) -> Shown:
     """One execution: how it stands, its graph with the elements of a map drawn together, its questions, its nodes.
 
+    steps: a line for each box of the graph; nodes: for each node, a page of them.
+
     box, state: only the nodes of that box of the graph ("plus[]"), or in that state. page: of 100 nodes, from 1.
     Raises NotFound for an unknown execution, BadInput for an unknown state.
     """
@@ -79,6 +81,7 @@ def execution(
         each for each in found.nodes if (not state or each.state == state) and (not box or within(each.node, box))
     ]
     first = (page - 1) * IN_PAGE
+    graph = grouped(found.nodes, run.started_at, run.ended_at or _last(found) or now)
     return {
         **_execution_line(found),
         "params": plain(run.params),
@@ -92,7 +95,8 @@ def execution(
         "approvals": [_approval(each) for each in found.approvals],
         "asked_to_cancel": found.asked_to_cancel,
         "can_cancel": run.status == "running" and not found.asked_to_cancel,
-        "graph": grouped(found.nodes, run.started_at, run.ended_at or _last(found) or now),
+        "graph": graph,
+        "steps": _steps(found, graph["boxes"]),
         "box": box,
         "state": state,
         "page": page,
@@ -208,6 +212,19 @@ def _node_line(each: NodeState) -> Shown:
         "why": each.why,
         "error": each.error,
     }
+
+
+def _steps(found: FlowState, boxes: list[Shown]) -> list[Shown]:
+    """A line for each box of the graph: that of its node, or of all nodes of a map together."""
+    by_name = {each.node: each for each in found.nodes}
+    lines = []
+    for box in boxes:
+        if box["node"] is not None:
+            lines.append({**_node_line(by_name[box["node"]]), "box": None, "counts": box["counts"]})
+        else:
+            told = {"node": box["title"], "step": box["step"], "state": box["state"], "counts": box["counts"]}
+            lines.append({**told, "box": box["box"], "wall_s": box["wall_s"]})
+    return lines
 
 
 def _approval(each: Approval) -> Shown:
