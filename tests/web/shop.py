@@ -68,3 +68,8 @@ def published(count: int = 3) -> float:
 @tm.pipeline
 def sleepy(pause_s: float = 30.0) -> float:
     return slowly(pause_s)
+
+
+@tm.pipeline
+def twice(count: int = 2) -> int:
+    return tm.value(turnover(count)) + tm.value(turnover(count, "2026-11-26"))
