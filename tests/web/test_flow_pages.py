@@ -147,12 +147,8 @@ def test_a_page_is_whole_and_stays_at_home_and_is_json_too(read, paths, name):
     assert (shape.open, shape.forbidden) == ([], [])
     assert all(link.startswith(("/", "#", "?")) for link in shape.links), shape.links
     assert "<script" not in answer.text
-    path, _, query = paths[name].partition("?")
-    assert read.get(f"{path}.json?{query}").status_code == 200
-    assert (
-        f'href="{path}.json'.replace("#", "%23").replace("[", "%5B") in answer.text.replace("[", "%5B")
-        or "nodes/" in path
-    )
+    [as_json] = [link for link in shape.links if ".json" in link]
+    assert read.get(as_json).headers["content-type"] == "application/json"
 
 
 @pytest.mark.browser
