@@ -61,11 +61,19 @@ def mill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tm.Project]:
         x = random.uniform(0, 1, 400)
         begun = [BEGAN + timedelta(hours=hour) for hour in range(400)]
         frame = pl.DataFrame(
-            {"id": range(400), "begun": begun, "x": x, "y": (x + random.normal(0, 0.3, 400) > 0.5).astype(int)}
+            {
+                "id": range(400),
+                "begun": begun,
+                "x": x,
+                "z": x + random.normal(0, 9, 400),
+                "y": (x + random.normal(0, 0.3, 400) > 0.5).astype(int),
+            }
         )
         project.add("points", frame, key="id", event_time="begun", known_time="begun")
         train, valid = project.dataset("points").split(shares=[0.7, 0.3], seed=1)
-        project.tune(boosted, train, tm.recipe(tm.scale("x")), on=valid, target="y", trials=8, score=["auc", "brier"])
+        project.tune(
+            boosted, train, tm.recipe(tm.scale("x", "z")), on=valid, target="y", trials=8, score=["auc", "brier"]
+        )
         yield project
 
 

@@ -22,7 +22,8 @@ def plot(page: Shown, *, width: int) -> Markup:
         return Markup()
     links = [(above, below) for above, below in graph["links"]]
     box = min(WIDE if width > 600 else NARROW, (width - 10 - GAP) // 2)
-    depth = longest(boxes, links)
+    found = longest(boxes, links)
+    depth = {name: found[name] for name in boxes}
     in_row = max(list(depth.values()).count(deep) for deep in set(depth.values()))
     width = min(width, max(2, in_row) * (box + GAP) + 10)
     places = placed(depth, links, width, box, between=BETWEEN)

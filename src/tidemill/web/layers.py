@@ -23,13 +23,19 @@ def placed(
     above: dict[Key, list[Key]] = {}
     for key, deep in depth.items():
         layers.setdefault(deep, []).append(key)
+    below: dict[Key, list[Key]] = {}
     for start, end in links:
         above.setdefault(end, []).append(start)
+        below.setdefault(start, []).append(end)
+    for key in [key for key in depth if key not in above]:  # beside what leads to the same
+        beside = [each for end in below.get(key, ()) for each in above[end] if depth[each] == depth[key]]
+        above[key] = [start for each in beside if each != key for start in above.get(each, ())]
+    order = {key: place for place, key in enumerate(depth)}
     places: dict[Key, Place] = {}
     in_row = max(1, (width - 10 + GAP) // (box + GAP))
     y = 5.0
     for number in sorted(layers):
-        ordered = sorted(layers[number], key=partial(_weight, above, dict(places)))
+        ordered = sorted(layers[number], key=partial(_weight, above, dict(places), order))
         for first in range(0, len(ordered), in_row):
             row = ordered[first : first + in_row]
             left = (width - len(row) * (box + GAP) + GAP) / 2
@@ -39,9 +45,11 @@ def placed(
     return places
 
 
-def _weight(above: Mapping[Key, list[Key]], places: Mapping[Key, Place], key: Key) -> tuple[float, Key]:
+def _weight(
+    above: Mapping[Key, list[Key]], places: Mapping[Key, Place], order: Mapping[Key, int], key: Key
+) -> tuple[float, int]:
     seen = [places[each][0] for each in above.get(key, ()) if each in places]
-    return (sum(seen) / len(seen) if seen else 0.0, key)
+    return (sum(seen) / len(seen) if seen else 0.0, order[key])
 
 
 def longest(keys: Iterable[Key], links: Iterable[tuple[Key, Key]]) -> dict[Key, int]:

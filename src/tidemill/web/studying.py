@@ -24,9 +24,9 @@ def history(study: Shown, *, width: int) -> Markup:
     if not lines:
         return Markup()
     name = study["scores"][0][0]
-    y = _axis([value for _, value, _ in lines], HIGH - 30, 12)
+    y, levels = _axis([value for _, value, _ in lines], HIGH - 30, 12)
     x = Axis(0, max(study["trials"][-1]["number"], 1), 56, width - 12)
-    parts = _grid(y, x.start, x.end)
+    parts = _grid(y, levels, x.start, x.end)
     for number in (each for each in ticks(x.low, x.high, about=6) if each <= x.high and each == int(each)):
         parts.append(f'<text class="tick" x="{x.at(number)}" y="{HIGH - 12}" text-anchor="middle">{number:g}</text>')
     path = f"M{x.at(lines[0][0])} {y.at(lines[0][2])}"
@@ -45,8 +45,8 @@ def slice_of(name: str, points: Sequence[Sequence[Any]], score: str) -> Markup:
     if not found:
         return Markup()
     at, marks = _values([value for value, _ in found], 50, SIZE - 12)
-    y = _axis([result for _, result in found], SIZE - 40, 14)
-    parts = _grid(y, 50, SIZE - 12)
+    y, levels = _axis([result for _, result in found], SIZE - 40, 14)
+    parts = _grid(y, levels, 50, SIZE - 12)
     for x, text in marks:
         parts.append(f'<text class="tick" x="{x:.1f}" y="{SIZE - 24}" text-anchor="middle">{escape(text)}</text>')
     for value, result in found:
@@ -68,11 +68,11 @@ def front(study: Shown, *, width: int) -> Markup:
         return Markup()
     best = [each for each in trials if each["number"] in set(study["front"])]
     high = 320
-    y = _axis([each["values"][1] for each in trials], high - 44, 22)
+    y, levels = _axis([each["values"][1] for each in trials], high - 44, 22)
     across = [each["values"][0] for each in trials]
     steps = ticks(min(across), max(across), about=4 if width < 600 else 8)
     x = Axis(steps[0], steps[-1], 60, width - 18)
-    parts = _grid(y, x.start, x.end)
+    parts = _grid(y, levels, x.start, x.end)
     for step in steps:
         parts.append(f'<text class="tick" x="{x.at(step)}" y="{high - 28}" text-anchor="middle">{step:.4g}</text>')
     line = sorted((x.at(each["values"][0]), y.at(each["values"][1])) for each in best)
@@ -95,14 +95,15 @@ def _aim(score: Sequence[str]) -> str:
     return f"{escape(name)} ({'higher' if side == 'max' else 'lower'} is better)"
 
 
-def _axis(values: Sequence[float], bottom: float, top: float) -> Axis:
+def _axis(values: Sequence[float], bottom: float, top: float) -> tuple[Axis, list[float]]:
+    """The axis of a score, and where its ticks are."""
     steps = ticks(min(values), max(values))
-    return Axis(steps[0], steps[-1], bottom, top)
+    return Axis(steps[0], steps[-1], bottom, top), steps
 
 
-def _grid(y: Axis, left: float, right: float) -> list[str]:
+def _grid(y: Axis, steps: Sequence[float], left: float, right: float) -> list[str]:
     parts = []
-    for step in ticks(y.low, y.high):
+    for step in steps:
         parts.append(f'<path class="grid" d="M{left} {y.at(step)}H{right}"/>')
         parts.append(f'<text class="tick" x="{left - 6}" y="{y.at(step) + 4}" text-anchor="end">{step:.4g}</text>')
     return parts
