@@ -17,13 +17,13 @@ class ErasureSuite:
     """Erasure: amend, and what verify makes of it."""
 
     def test_amended_records_and_events_hold_the_rest_and_the_chain_is_whole(self, graph: Graph) -> None:
-        run = graph.put_run(ended(replace(a_run(), params={"who": "ada@example.org", "rate": 0.5})))
+        run = graph.put_run(ended(replace(a_run(), params={"who": "yoko@example.org", "rate": 0.5})))
         other = graph.put_run(ended(a_run("weather")))
-        made = graph.put(replace(an_artifact("ada@example.org", run=run), name="ada@example.org"))
-        asked = graph.record("labels/q/1", "asked", {"show": "ada@example.org"}, key="ada@example.org/1")
+        made = graph.put(replace(an_artifact("yoko@example.org", run=run), name="yoko@example.org"))
+        asked = graph.record("labels/q/1", "asked", {"show": "yoko@example.org"}, key="yoko@example.org/1")
         graph.record("labels/q/2", "asked", {"show": "bob@example.org"})
         before = {event.seq: event for event in graph.events()}
-        changed = graph.amend(without("ada@example.org"), reason="asked to", actor="dpo")
+        changed = graph.amend(without("yoko@example.org"), reason="asked to", actor="dpo")
         assert changed == [run.id, made.id, f"event {asked.seq}"]
         assert graph.get(run.id) == replace(run, params={"who": "(erased)", "rate": 0.5})
         assert graph.get(other.id) == other
@@ -46,18 +46,18 @@ class ErasureSuite:
         assert graph.edges([run.id]) == [Edge(run.id, made.id, "out")]
 
     def test_erasing_again_erases_what_is_left_and_nothing_twice(self, graph: Graph) -> None:
-        first = graph.record("labels/q/1", "asked", {"show": ["ada", "bob"]})
-        graph.amend(without("ada"), reason="one")
+        first = graph.record("labels/q/1", "asked", {"show": ["yoko", "bob"]})
+        graph.amend(without("yoko"), reason="one")
         graph.amend(without("bob"), reason="two")
-        assert graph.amend(without("ada"), reason="three") == []
+        assert graph.amend(without("yoko"), reason="three") == []
         assert graph.events("labels/q/1") == [replace(first, body={"show": ["(erased)", "(erased)"]})]
         assert [event.body["reason"] for event in graph.events(kind="event.erased")] == ["one", "two"]
         assert graph.verify() == []
 
     def test_the_log_goes_on_after_an_erasure(self, graph: Graph) -> None:
-        run = graph.put_run(replace(a_run(), params={"who": "ada"}))
-        graph.record("labels/q/1", "asked", {"show": "ada"}, key="once")
-        graph.amend(without("ada"), reason="asked to")
+        run = graph.put_run(replace(a_run(), params={"who": "yoko"}))
+        graph.record("labels/q/1", "asked", {"show": "yoko"}, key="once")
+        graph.amend(without("yoko"), reason="asked to")
         left = graph.get(run.id)
         assert isinstance(left, Run)
         graph.put_run(ended(left))
