@@ -270,9 +270,9 @@ def test_an_instance_with_more_than_its_fields_is_not_stored() -> None:
 def test_a_stored_name_of_a_library_is_not_imported_or_called() -> None:
     name, data = formats.encode(Point(1))
     with pytest.raises(Refused, match="only your own classes"):
-        formats.decode(name, data.replace(b"test_formats:Point", b"subprocess:Popen"))
+        formats.decode(name, data.replace(b"test_value_formats:Point", b"subprocess:Popen"))
     with pytest.raises(Refused, match="no dataclass"):
-        formats.decode(name, data.replace(b"test_formats:Point", b"test_formats:again"))
+        formats.decode(name, data.replace(b"test_value_formats:Point", b"test_value_formats:again"))
 
 
 def test_an_unknown_format_is_named() -> None:
