@@ -42,6 +42,13 @@ def pieces(notes: object) -> ModuleType:
 
 
 @pytest.fixture
+def faults(pieces: object) -> ModuleType:
+    import faults
+
+    return faults
+
+
+@pytest.fixture
 def here() -> Iterator[Engine]:
     engine: Engine = extend.load("engine", "here")()
     yield engine

@@ -201,15 +201,17 @@ def _built(ws: Workspace, pipeline: Pipeline[..., Any], running: Running, given:
 def ending(ws: Workspace, ended: Run, running: Running, returned: Any, made: Any) -> Batch:
     """The end of the execution: what the build function read of its nodes, and its result as an artifact."""
     read = running.artifacts_read()
-    edges = [Edge(ended.id, artifact, "in", node) for node, artifact in read.items()]
-    if isinstance(returned, Ref) and not path_of(returned) and node_of(returned).id in read:
-        return Batch([ended], edges=[Edge(ended.id, read[node_of(returned).id], "out", "result")])
-    packed = None if made is None else values.pack(made)
+    whole = isinstance(returned, Ref) and not path_of(returned)
+    out = read.get(node_of(returned).id) if whole else None
+    packed = None if made is None or out is not None else values.pack(made)
+    if packed is not None and packed.output.format == values.RECORD:
+        out = packed.output.artifact
+    edges = [Edge(ended.id, artifact, "in", node) for node, artifact in read.items() if artifact != out]
+    if out is not None:
+        return Batch([ended], edges=[*edges, Edge(ended.id, out, "out", "result")])
     if packed is None:
         return Batch([ended], edges=edges)
     output = values.stored(packed, ws.store)
-    if output.format == values.RECORD:
-        return Batch([ended], edges=[*edges, Edge(ended.id, str(output.artifact), "out", "result")])
     meta = values.artifact_meta(output)
     name = output.blob or output.digest
     given = Artifact(new_id(), values.KIND, ended.name, 0, name, utc_now(), ended.id, meta)
