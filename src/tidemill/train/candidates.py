@@ -94,6 +94,19 @@ def warm(fit: Fit) -> None:
             import_module(name)
 
 
+def kind_of(fits: Sequence[Fit]) -> Kind | None:
+    """The kind of which these candidates are; None where none of them is ours. Raises BadInput for two kinds."""
+    known: dict[Kind, str] = {}
+    for kind in get_args(Kind):
+        for fit in (*BASELINES[kind], *_LEARNERS[kind]):
+            if any(fit is each for each in fits):
+                known.setdefault(kind, fit_name(fit))
+    if len(known) > 1:
+        told = " and ".join(f"{name} for {kind}" for kind, name in known.items())
+        raise BadInput(f"these candidates are of two kinds, {told}; compare those of one")
+    return next(iter(known), None)
+
+
 def _installed(fit: Fit) -> bool:
     return fit not in _NEEDS or find_spec(_NEEDS[fit]) is not None
 
