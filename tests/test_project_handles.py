@@ -24,6 +24,7 @@ from tidemill.project.labels import Labels
 from tidemill.project.lineage import Lineage
 from tidemill.project.models import Models
 from tidemill.project.policies import Policies
+from tidemill.project.selection import Selection
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 HANDLES = {
@@ -37,6 +38,7 @@ HANDLES = {
     "models": Models,
     "deployments": Deployments,
     "lineage": Lineage,
+    "leaderboard": Selection,
 }
 
 

@@ -33,6 +33,7 @@ _WHERE = {
     "approve": "flow.pipelines",
     "better": "improve.loop",
     "between": "core.checks",
+    "candidates": "train.candidates",
     "choice": "train.ranges",
     "cron": "flow.schedules",
     "dates": "core.recipe",
@@ -87,6 +88,7 @@ __all__ = [
     "approve",
     "better",
     "between",
+    "candidates",
     "choice",
     "cron",
     "dates",
@@ -145,6 +147,7 @@ if TYPE_CHECKING:
     from tidemill.improve.loop import better
     from tidemill.prepare.cleaning import drop_duplicates, drop_where_null, fill_from, null_outside
     from tidemill.project import Loop, Project, open
+    from tidemill.train.candidates import candidates
     from tidemill.train.ranges import choice, floats, given, ints, log
     from tidemill.train.reporting import Report
     from tidemill.watch.monitor import Monitor

@@ -27,6 +27,7 @@ from tidemill.project.labels import Labels
 from tidemill.project.lineage import Lineage
 from tidemill.project.models import Models
 from tidemill.project.policies import TRAINING, Policies
+from tidemill.project.selection import Selection
 from tidemill.project.training import Training
 
 if TYPE_CHECKING:
@@ -265,6 +266,11 @@ class Project:
     def training(self) -> Training:
         """Training on more than one machine, and of PyTorch modules."""
         return Training(self.ws)
+
+    @property
+    def leaderboard(self) -> Selection:
+        """Call it with candidates for a leaderboard; leaks and looks beside it."""
+        return Selection(self.ws)
 
     @property
     def evaluate(self) -> Evaluations:

@@ -123,6 +123,7 @@ def _alike(
     same = _twins(train, held_out, key, target, features)
     near = _twins(_rounded(train, features, digits), _rounded(held_out, features, digits), key, target, features)
     near = near.join(same.select("other"), on="other", how="anti", maintain_order="left")
+    own = 1 - len(np.unique(row_words(train.select(list(features)))[0])) / train.height
     found: list[Finding | None] = []
     for twins, kind, severity, how in (
         (same, "same row", "warn", "are equal to a training row"),
@@ -132,6 +133,7 @@ def _alike(
             share = twins.height / held_out.height
             agree = f", {int(twins['agree'].sum()):,} of them with its target" if target is not None else ""
             text = f"{twins.height:,} held-out rows ({share:.1%}) {how} in all {len(features)} columns{agree}"
+            text += f" (of the training rows {own:.1%} repeat another)" if kind == "same row" else ""
             found.append(Finding(kind, severity, text, twins.height, share, _pairs(twins)))  # type: ignore[arg-type]
     return found
 
