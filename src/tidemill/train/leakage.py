@@ -120,22 +120,36 @@ def _alike(
     """Rows of equal, and of nearly equal content."""
     if not features:
         return []
+    rounded = _rounded(train, features, digits)
     same = _twins(train, held_out, key, target, features)
-    near = _twins(_rounded(train, features, digits), _rounded(held_out, features, digits), key, target, features)
+    near = _twins(rounded, _rounded(held_out, features, digits), key, target, features)
     near = near.join(same.select("other"), on="other", how="anti", maintain_order="left")
-    own = 1 - len(np.unique(row_words(train.select(list(features)))[0])) / train.height
     found: list[Finding | None] = []
-    for twins, kind, severity, how in (
-        (same, "same row", "warn", "are equal to a training row"),
-        (near, "near row", "note", f"differ from a training row only after {digits} digits, in case or in spaces"),
-    ):
-        if twins.height:
-            share = twins.height / held_out.height
-            agree = f", {int(twins['agree'].sum()):,} of them with its target" if target is not None else ""
-            text = f"{twins.height:,} held-out rows ({share:.1%}) {how} in all {len(features)} columns{agree}"
-            text += f" (of the training rows {own:.1%} repeat another)" if kind == "same row" else ""
-            found.append(Finding(kind, severity, text, twins.height, share, _pairs(twins)))  # type: ignore[arg-type]
+    if same.height:
+        how = f"are equal to a training row in all {len(features)} columns"
+        found.append(_told("same row", "warn", how, same, train, held_out, target, features))
+    if near.height:
+        how = f"differ from a training row only after {digits} digits, in case or in spaces"
+        found.append(_told("near row", "note", how, near, rounded, held_out, target, features))
     return found
+
+
+def _told(
+    kind: Kind,
+    severity: Severity,
+    how: str,
+    twins: pl.DataFrame,
+    train: pl.DataFrame,
+    held_out: pl.DataFrame,
+    target: str | None,
+    features: Sequence[str],
+) -> Finding:
+    """With how many training rows are so alike among themselves: where rows repeat anyway, twins are no leak."""
+    share = twins.height / held_out.height
+    own = 1 - len(np.unique(row_words(train.select(list(features)))[0])) / train.height
+    agree = "" if target is None else f", {int(twins['agree'].sum()):,} of them with its target"
+    text = f"{twins.height:,} held-out rows ({share:.1%}) {how}{agree} (of the training rows {own:.1%} repeat another)"
+    return Finding(kind, severity, text, twins.height, share, _pairs(twins))
 
 
 def _twins(
