@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from tidemill.core.types import Matrix
-from tidemill.train.columns import scaled
+from tidemill.train.columns import scaled, whole
 from tidemill.train.ranges import choice, floats, ints, log
 
 EXACT_ROWS = 4_000  # more rows cost an exact kernel their square: then it is approximated
@@ -107,11 +107,12 @@ def boosting(
     """Histogram gradient boosting. penalty: L2, on the leaves."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 
-    return HistGradientBoostingClassifier(
+    model = HistGradientBoostingClassifier(
         learning_rate=rate,
         max_leaf_nodes=leaves,
         max_iter=rounds,
         l2_regularization=penalty,
         early_stopping=False,
         random_state=seed,
-    ).fit(train.X, train.y)
+    )
+    return whole(model, train.X).fit(train.X, train.y)

@@ -12,6 +12,7 @@ import numpy as np
 
 from tidemill.core.errors import NotEnoughRows
 from tidemill.core.types import Matrix
+from tidemill.train.columns import whole
 from tidemill.train.ranges import floats, ints, log
 from tidemill.train.series import Series, of_train
 
@@ -36,14 +37,11 @@ class Regressor(Protocol):
 
 
 class Lagged:
-    """A regression on earlier values, which are forecasts themselves from the second step on.
+    """A regression on earlier values, which are forecasts themselves from the second step on."""
 
-    Values are taken as differences from the one a season ago, so that trees, too, can go on with a trend.
-    """
-
-    def __init__(self, series: Series, lags: tuple[int, ...], model: Regressor) -> None:
-        """lags: how many steps back each of the first columns lies; then come place in the season, and X."""
-        self._series, self._lags, self._model = series, lags, model
+    def __init__(self, series: Series, lags: tuple[int, ...], model: Regressor, *, relative: bool) -> None:
+        """lags, relative: see `lag_columns`, to which X is added."""
+        self._series, self._lags, self._model, self._relative = series, lags, model, relative
 
     def forecast(self, times: Times, X: Floats) -> Floats:
         """The value at each time; where steps between have no row, they are forecast with the X of the row before."""
@@ -68,19 +66,25 @@ class Lagged:
         at_once = min(self._lags)
         for first in range(start, start + len(X), at_once):
             steps = np.arange(first, min(first + at_once, start + len(X)))
-            base, columns = lag_columns(values, steps, self._lags, self._series.season)
+            base, columns = lag_columns(values, steps, self._lags, self._series.season, relative=self._relative)
             values[steps] = base + self._model.predict(np.c_[columns, X[steps - start]])
         made: Floats = values[start:]
         return made
 
 
-def lag_columns(values: Floats, steps: Times, lags: tuple[int, ...], season: int) -> tuple[Floats, Floats]:
-    """The value a season before each step (or the first of `lags`), and the values at the lags less that one, with the
-    place in the season as sine and cosine; shapes (n,) and (n, lags + 2)."""
-    base = values[steps - (season if season in lags else lags[0])]
+def lag_columns(
+    values: Floats, steps: Times, lags: tuple[int, ...], season: int, *, relative: bool
+) -> tuple[Floats, Floats]:
+    """What a step's value is measured from, shape (n,), and what is known before it, shape (n, d).
+
+    Known are the values so many steps back (`lags`) and the place in the season as sine and cosine. relative: they and
+    the step's own value are taken as differences from the value a season ago (or of the first lag), which is a column
+    of its own, so that trees, too, can go on with a trend; else all is measured from 0.
+    """
+    base = values[steps - (season if season in lags else lags[0])] if relative else np.zeros(len(steps))
     angle = 2 * np.pi * (steps % season) / season
     columns: Floats = np.c_[values[steps[:, None] - np.array(lags)] - base[:, None], np.sin(angle), np.cos(angle)]
-    return base, columns
+    return base, np.c_[base, columns] if relative else columns
 
 
 def lagged_linear(
@@ -93,7 +97,7 @@ def lagged_linear(
     from sklearn.preprocessing import StandardScaler
 
     filled = SimpleImputer(keep_empty_features=True)
-    return _lagged(train, lags, make_pipeline(filled, StandardScaler(), Ridge(alpha=strength)))
+    return _lagged(train, lags, make_pipeline(filled, StandardScaler(), Ridge(alpha=strength)), relative=False)
 
 
 def lagged_boosting(
@@ -107,7 +111,7 @@ def lagged_boosting(
     from sklearn.ensemble import HistGradientBoostingRegressor
 
     model = HistGradientBoostingRegressor(learning_rate=rate, max_leaf_nodes=leaves, max_iter=200, random_state=seed)
-    return _lagged(train, lags, model)
+    return _lagged(train, lags, whole(model, train.X), relative=True)
 
 
 def seasonal_boosting(
@@ -123,10 +127,12 @@ def seasonal_boosting(
     from sklearn.ensemble import HistGradientBoostingRegressor
 
     model = HistGradientBoostingRegressor(learning_rate=rate, max_leaf_nodes=leaves, max_iter=200, random_state=seed)
-    return _lagged(train, 0, model)
+    return _lagged(train, 0, whole(model, train.X), relative=True)
 
 
-def _lagged(train: Matrix, lags: int, model: Any) -> Lagged:  # Any: a regressor of scikit-learn's kind
+def _lagged(
+    train: Matrix, lags: int, model: Any, *, relative: bool
+) -> Lagged:  # Any: a regressor of scikit-learn's kind
     series = of_train(train)
     back = {*range(1, lags + 1), series.season, 2 * series.season}
     used = tuple(sorted(each for each in back if each <= len(series.values) // 3))
@@ -135,9 +141,9 @@ def _lagged(train: Matrix, lags: int, model: Any) -> Lagged:  # Any: a regressor
     rows = np.flatnonzero(series.rows >= max(used))
     if len(rows) < 2:
         raise NotEnoughRows(f"{len(rows)} rows are left after lags of {max(used)} steps; give more, or fewer lags")
-    base, columns = lag_columns(series.values, series.rows[rows], used, series.season)
+    base, columns = lag_columns(series.values, series.rows[rows], used, series.season, relative=relative)
     model.fit(np.c_[columns, train.X[rows]], train.y[rows] - base)
-    return Lagged(series, used, model)
+    return Lagged(series, used, model, relative=relative)
 
 
 class Smoothed:

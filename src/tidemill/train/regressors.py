@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from tidemill.core.types import Matrix
 from tidemill.train.classifiers import EXACT_ROWS, NYSTROEM
-from tidemill.train.columns import scaled
+from tidemill.train.columns import scaled, whole
 from tidemill.train.ranges import choice, floats, ints, log
 
 
@@ -119,11 +119,12 @@ def regression_boosting(
     """Histogram gradient boosting."""
     from sklearn.ensemble import HistGradientBoostingRegressor
 
-    return HistGradientBoostingRegressor(
+    model = HistGradientBoostingRegressor(
         loss=loss,
         learning_rate=rate,
         max_leaf_nodes=leaves,
         max_iter=rounds,
         early_stopping=False,
         random_state=seed,
-    ).fit(train.X, train.y)
+    )
+    return whole(model, train.X).fit(train.X, train.y)
