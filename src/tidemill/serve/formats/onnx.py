@@ -234,6 +234,15 @@ def _standard_scaler(drawing: _Drawing, estimator: Any, source: str) -> str:
     return source
 
 
+def _simple_imputer(drawing: _Drawing, estimator: Any, source: str) -> str:
+    import numpy as np
+
+    filled = np.asarray(estimator.statistics_, dtype=np.float64)
+    if estimator.indicator_ is not None or not isinstance(estimator.missing_values, float) or np.isnan(filled).any():
+        raise BadInput("cannot export a SimpleImputer that adds or drops columns, or fills other values than NaN")
+    return drawing.add("Where", drawing.add("IsNaN", source), drawing.constant(filled), source)
+
+
 def _pipeline(drawing: _Drawing, estimator: Any, source: str) -> str:
     for _, step in estimator.steps:
         if step not in (None, "passthrough"):
@@ -245,6 +254,7 @@ DRAWN: dict[str, Callable[[_Drawing, Any, str], str]] = {
     "LogisticRegression": _logistic,
     "LinearRegression": _plane,
     "Ridge": _plane,
+    "Lasso": _plane,
     "HistGradientBoostingClassifier": _histogram_boosting,
     "HistGradientBoostingRegressor": _histogram_boosting,
     "RandomForestClassifier": _forest,
@@ -257,5 +267,6 @@ DRAWN: dict[str, Callable[[_Drawing, Any, str], str]] = {
     "GradientBoostingRegressor": _classic_boosting,
     "DummyClassifier": _prior,
     "StandardScaler": _standard_scaler,
+    "SimpleImputer": _simple_imputer,
     "Pipeline": _pipeline,
 }
