@@ -334,6 +334,18 @@ def test_a_leaderboard_killed_in_the_middle_goes_on_with_what_is_left(tmp_path):
     left.close()
 
 
+def test_two_processes_that_ask_at_once_fit_each_candidate_once(tmp_path):
+    open_workspace(tmp_path / "w.mill").close()
+    both = [start(tmp_path / "w.mill", tmp_path / "mark", 2) for _ in range(2)]
+    said = [each.communicate(timeout=120)[0] for each in both]
+    assert [each.returncode for each in both] == [0, 0]
+    first, second = ([(name, value) for name, value, _ in eval(each)] for each in said)
+    assert first == second
+    left = open_workspace(tmp_path / "w.mill")
+    assert sorted(run.name for run in runs(left)) == ["class_shares", "marks", "plain"]
+    left.close()
+
+
 # ------------------------------------------------------------------------------------------------------ refusals
 
 
