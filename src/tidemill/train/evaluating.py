@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tidemill.core import scores
 from tidemill.core.errors import BadInput, NotFound, WrongFormat, require_columns
 from tidemill.core.ids import iso
 from tidemill.core.recording import Recorder, done_before, key_of, outputs_of, recorded
@@ -276,6 +277,9 @@ def read(ws: Workspace, artifact: Artifact) -> Evaluation:
         raise WrongFormat(
             f"{artifact.label} has format {report['format']}, this tidemill reads up to {FORMAT}: pip install -U it"
         )
+    # JSON sorts names; people read scores in the order of the registry.
+    places = {name: place for place, name in enumerate(scores.names(report["task"]))}
+    report["scores"] = dict(sorted(report["scores"].items(), key=lambda each: places.get(each[0], len(places))))
     return Evaluation(artifact, report)
 
 
