@@ -17,6 +17,7 @@ from tidemill.core.errors import NotFound, Refused, WrongType
 from tidemill.project.contracts import Contracts
 from tidemill.project.data import Data
 from tidemill.project.deployments import Deployments
+from tidemill.project.evaluation import Evaluations
 from tidemill.project.features import Features
 from tidemill.project.files import Files
 from tidemill.project.governance import Governance
@@ -38,6 +39,7 @@ HANDLES = {
     "models": Models,
     "deployments": Deployments,
     "lineage": Lineage,
+    "evaluate": Evaluations,
     "leaderboard": Selection,
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from html.parser import HTMLParser
@@ -279,3 +280,25 @@ def test_a_page_that_needs_a_purpose_asks_for_it(
         assert 'name="purpose"' not in browser.get("/datasets/none").text
     finally:
         mill.policies.allow_any(name)
+
+
+def test_an_evaluation_shows_intervals_weak_slices_fairness_and_drawings(
+    browser: httpx.Client, mill: tm.Project, paths: dict[str, str]
+) -> None:
+    page = browser.get(paths["evaluation"]).text
+    found = browser.get(f"{paths['evaluation']}.json").json()
+    auc = found["report"]["scores"]["auc"]
+    assert f"{auc['low']:.4f} to {auc['high']:.4f}" in page
+    assert "Fairness by port" in page
+    assert "&lt;b&gt;Bari&lt;/b&gt;" in page
+    assert "Cheapest threshold" in page
+    lines = found["report"]["calibration"]
+    drawn = re.findall(r"<title>predicted [^<]+, ([\d,]+) rows</title>", page)
+    assert [int(each.replace(",", "")) for each in drawn] == [line["rows"] for line in lines]
+    assert {each["name"] for each in found["report"]["importances"]["columns"]} == {"length", "port"}
+    assert page.count('class="bar"') == 2
+    assert {"name": "tides", "version": 1} in found["models"]
+    assert f'href="{paths["evaluation"]}"' in browser.get("/models/tides/1").text
+    assert "none is recorded" in browser.get("/models/tides/2").text
+    assert browser.get(f"/evaluations/{mill.model('tides', 1).id}").status_code == 404
+    assert browser.get(f"/evaluations/{mill.lineage.runs()[0].id}.json").status_code == 404

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from tidemill.cli.evaluation import compare, evaluate, evaluation
 from tidemill.cli.show import as_json, project, show, table
 
 
@@ -44,3 +45,7 @@ def show_(ctx: click.Context, name: str, version: str | None, json_: bool) -> No
     card = opened.models.card(found)
     value = {"id": found.id, "name": name, "version": found.version, "meta": dict(found.artifact.meta), "card": card}
     show(value, json_=json_, people=lambda: click.echo(card), then=f"tidemill trace {found.id[:15]}")
+
+
+for verb in (evaluation, evaluate, compare):
+    model.add_command(verb)

@@ -42,6 +42,20 @@ class Models:
         card = packages.card(self.ws, model.package)
         return shown.model(self.ws, model.id, card=card, slices=())[0]
 
+    def evaluation(self, model: ModelVersion) -> dict[str, Any]:
+        """The newest evaluation: {"id", "report"}; values of personal columns are masked for who may not see them.
+
+        Raises NotFound where the model was not evaluated.
+        """
+        from tidemill.data.catalogue import shown
+        from tidemill.train.evaluating import newest
+
+        found = newest(self.ws, str(model.artifact.meta.get("run", "")))
+        if found is None:
+            asked = f"{model.name}@{model.version}"
+            raise NotFound(f"{asked} was not evaluated; `tidemill model evaluate {asked} --on DATASET` does it")
+        return {"id": found.id, "report": shown.evaluation(self.ws, found.id, found.report)}
+
     def score(self, model: ModelVersion, rows: pl.DataFrame) -> list[float]:
         """P(positive) for each row, by the model's verified package, in this process."""
         from tidemill.serve import packages
