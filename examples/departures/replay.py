@@ -37,6 +37,7 @@ def main(rows: Callable[[tm.Project], tm.Rows], build: Build, argv: Sequence[str
         bring(mill, datetime(2013, 1, 1, tzinfo=UTC), FIRST)
         check(mill)
         first = mill.at(FIRST - EVE).build(build, name=NAME)
+        judge(mill.at(FIRST - EVE), rows, first)
         review(mill.at(FIRST - EVE), rows)
         served = mill.at(FIRST).deploy(first, name=NAME, port=asked.port)
         say(f"serving {first.artifact.label} at {served.url}")
@@ -91,6 +92,17 @@ def check(mill: tm.Project) -> None:
         tm.between("planned_min", 10, 900),
         tm.warn(tm.not_null("tailnum")),
     )
+
+
+def judge(mill: tm.Project, rows: Callable[[tm.Project], tm.Rows], first: tm.ModelVersion) -> None:
+    """Say for whom the first model is worse, on the flights that it was tested with."""
+    if mill.evaluate.of(first):
+        return
+    test = rows(mill).labelled(mill.dataset("landings"), "late").where(since=mill.now - 14 * DAY)
+    found = mill.evaluate(first, on=test, slices=["carrier", "origin", "scheduled"], groups=["carrier"])
+    auc, weak = found.scores["auc"], found.weak
+    worst = " and ".join(f"{column} {value}" for column, value in weak[0]["where"]) if weak else "none"
+    say(f"AUC {auc['low']:.3f} to {auc['high']:.3f}; weakest slice: {worst}; /evaluations/{found.id}")
 
 
 def review(mill: tm.Project, rows: Callable[[tm.Project], tm.Rows]) -> None:
