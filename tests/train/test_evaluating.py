@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 import pytest
+from late_rows import make_rows
 from sklearn import metrics
 from sklearn.calibration import calibration_curve
 
@@ -40,8 +41,6 @@ def ridge(train: tm.Matrix):
 
 def rows(seed: int, n: int) -> pl.DataFrame:
     """Late by distance and carrier; labels of UA flights from LGA are drawn without them: that is the weak slice."""
-    from conftest import make_rows
-
     dice = np.random.default_rng(seed + 100)
     lost = pl.Series(dice.random(n) < 0.5)
     found = make_rows(seed, n).with_columns(

@@ -297,13 +297,13 @@ def test_a_worker_that_dies_or_takes_too_long_costs_one_candidate(board, pool):
 PROGRAM = """
 import sys
 import board_fits as fits
-import conftest
+import late_rows
 from test_leaderboard import RECIPE
 from tidemill.core.workspace import open_workspace
 from tidemill.train.leaderboard import leaderboard
 ws = open_workspace(sys.argv[1])
 made = leaderboard(
-    ws, [fits.plain, fits.marks], conftest.make_rows(1), conftest.make_rows(2, 400), RECIPE,
+    ws, [fits.plain, fits.marks], late_rows.make_rows(1), late_rows.make_rows(2, 400), RECIPE,
     target="late", key="id", time="at", inputs=(), plan_digest="p",
 )
 print([(line.name, line.standing.value, line.cached) for line in made.lines])
@@ -382,11 +382,11 @@ def linear_fit(train):
 def _tall(first, n):
     from datetime import timedelta
 
-    import conftest
+    import late_rows
 
     dice = np.random.default_rng(first)
     x = dice.normal(size=n)
-    at = [conftest.START + timedelta(hours=first + hour) for hour in range(n)]
+    at = [late_rows.START + timedelta(hours=first + hour) for hour in range(n)]
     frame = {
         "id": [f"t{first + row}" for row in range(n)],
         "at": at,

@@ -295,7 +295,7 @@ def test_a_run_that_is_no_tuning_has_no_study(ws, tuned):
 
 PROGRAM = """
 import sys
-import conftest
+import late_rows
 import search_fits as fits
 import user_fits
 from test_search import RECIPE
@@ -303,7 +303,7 @@ from tidemill.core.workspace import open_workspace
 from tidemill.train.tune import tune
 ws = open_workspace(sys.argv[1])
 best = tune(
-    ws, fits.in_steps, conftest.make_rows(1), conftest.make_rows(2, 400), RECIPE,
+    ws, fits.in_steps, late_rows.make_rows(1), late_rows.make_rows(2, 400), RECIPE,
     target="late", key="id", time="at", trials=4, inputs=(), plan_digest="p",
     progress=lambda done, total, text: print(done, flush=True),
 )

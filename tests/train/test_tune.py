@@ -141,14 +141,14 @@ def test_bad_questions_are_refused_before_anything_runs(ws, tuned, valid):
 
 PROGRAM = """
 import sys
-import conftest
+import late_rows
 import user_fits as fits
 from test_tune import RECIPE
 from tidemill.core.workspace import open_workspace
 from tidemill.train.tune import tune
 ws = open_workspace(sys.argv[1])
 best = tune(
-    ws, [fits.logistic, fits.forest, fits.boosted], conftest.make_rows(1), conftest.make_rows(2, 400), RECIPE,
+    ws, [fits.logistic, fits.forest, fits.boosted], late_rows.make_rows(1), late_rows.make_rows(2, 400), RECIPE,
     target="late", key="id", time="at", trials=12, inputs=(), plan_digest="p",
     progress=lambda done, total, text: print(done, flush=True),
 )
