@@ -76,7 +76,7 @@ sys.path.insert(0, sys.argv[1])
 import steps
 from tidemill.core import extend
 from tidemill.core.workspace import open_workspace
-from tidemill.flow import execution
+from tidemill.flow.executing import execution
 ws = open_workspace(Path(sys.argv[1]) / "a.mill")
 engine = extend.load("engine", sys.argv[2])()
 execution.run(ws, steps.chain, {"n": 1}, engine=engine).result()  # starts workers, imports what runs

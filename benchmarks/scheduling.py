@@ -84,7 +84,7 @@ def ours() -> dict[str, list[tuple[float, float]]]:
     from tidemill.core.ids import utc_now
     from tidemill.core.types import Query, Run
     from tidemill.core.workspace import open_workspace
-    from tidemill.flow import queues, scheduler, schedules
+    from tidemill.flow.scheduling import queues, scheduler, schedules
 
     with tempfile.TemporaryDirectory() as folder:
         ws = open_workspace(Path(folder) / "a.mill")

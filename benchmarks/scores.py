@@ -47,8 +47,8 @@ def rows() -> list[Row]:
     from sklearn import metrics
 
     from tidemill.core import scores
-    from tidemill.train.intervals import interval
-    from tidemill.train.slice_scores import weak_slices
+    from tidemill.train.scoring.intervals import interval
+    from tidemill.train.scoring.slice_scores import weak_slices
 
     dice = np.random.default_rng(0)
     p = dice.random(N)

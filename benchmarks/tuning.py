@@ -44,7 +44,7 @@ def _storage(name: str, folder: str) -> object:
 
     if name == "ours":
         from tidemill.core.workspace import open_workspace
-        from tidemill.train.storage import GraphStorage
+        from tidemill.train.tuning.storage import GraphStorage
 
         return GraphStorage(open_workspace(f"{folder}/bench.mill"))
     if name == "journal":

@@ -33,13 +33,13 @@ _WHERE = {
     "approve": "flow.pipelines",
     "better": "improve.loop",
     "between": "core.checks",
-    "candidates": "train.candidates",
+    "candidates": "train.selecting.candidates",
     "choice": "train.ranges",
-    "cron": "flow.schedules",
+    "cron": "flow.scheduling.schedules",
     "dates": "core.recipe",
     "drop_duplicates": "prepare.cleaning",
     "drop_where_null": "prepare.cleaning",
-    "every": "flow.schedules",
+    "every": "flow.scheduling.schedules",
     "fill": "core.recipe",
     "fill_from": "prepare.cleaning",
     "floats": "train.ranges",
@@ -50,9 +50,9 @@ _WHERE = {
     "matches": "core.checks",
     "not_null": "core.checks",
     "null_outside": "prepare.cleaning",
-    "on_alert": "flow.schedules",
-    "on_dataset": "flow.schedules",
-    "on_webhook": "flow.schedules",
+    "on_alert": "flow.scheduling.schedules",
+    "on_dataset": "flow.scheduling.schedules",
+    "on_webhook": "flow.scheduling.schedules",
     "one_hot": "core.recipe",
     "one_of": "core.checks",
     "open": "project",
@@ -142,14 +142,14 @@ if TYPE_CHECKING:
     from tidemill.data.rows import Rows
     from tidemill.flow.pipelines import approve, pipeline, secret, sub, when
     from tidemill.flow.refs import value
-    from tidemill.flow.schedules import cron, every, on_alert, on_dataset, on_webhook
+    from tidemill.flow.scheduling.schedules import cron, every, on_alert, on_dataset, on_webhook
     from tidemill.flow.steps import step
     from tidemill.improve.loop import better
     from tidemill.prepare.cleaning import drop_duplicates, drop_where_null, fill_from, null_outside
     from tidemill.project import Loop, Project, open
-    from tidemill.train.candidates import candidates
     from tidemill.train.ranges import choice, floats, given, ints, log
     from tidemill.train.reporting import Report
+    from tidemill.train.selecting.candidates import candidates
     from tidemill.watch.monitor import Monitor
 
 

@@ -14,7 +14,7 @@ import tidemill as tm
 from tidemill.api import app as api
 from tidemill.api import views
 from tidemill.core.errors import BadInput, NotFound
-from tidemill.flow import schedules
+from tidemill.flow.scheduling import schedules
 
 V1 = "/api/v1"
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from tidemill.core.engine import Engine
 from tidemill.core.errors import BadInput, NotEnoughRows
 from tidemill.core.workspace import Workspace
-from tidemill.flow import execution
 from tidemill.flow.advice import Job, advise, critical_path, makespan
+from tidemill.flow.executing import execution
 
 
 def test_a_chain_takes_its_sum_on_any_number_of_workers() -> None:

@@ -12,7 +12,8 @@ from tidemill.core.engine import Engine
 from tidemill.core.errors import BadInput, Conflict, NotFound
 from tidemill.core.locks import is_held
 from tidemill.core.workspace import Workspace
-from tidemill.flow import approvals, execution, states
+from tidemill.flow import approvals, states
+from tidemill.flow.executing import execution
 
 Notes = Callable[[], list[str]]
 

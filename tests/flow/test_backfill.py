@@ -12,10 +12,10 @@ from tidemill.core.errors import BadInput
 from tidemill.core.ids import utc_now
 from tidemill.core.types import Run, Status
 from tidemill.core.workspace import Workspace, open_workspace
-from tidemill.flow import backfill, queues
-from tidemill.flow.backfill import Backfill
-from tidemill.flow.scheduler import tick
-from tidemill.flow.schedules import cron
+from tidemill.flow.scheduling import backfill, queues
+from tidemill.flow.scheduling.backfill import Backfill
+from tidemill.flow.scheduling.scheduler import tick
+from tidemill.flow.scheduling.schedules import cron
 
 
 @pytest.fixture

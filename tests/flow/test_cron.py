@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tidemill.core.errors import BadInput
-from tidemill.flow.cron import instants
+from tidemill.flow.scheduling.cron import instants
 
 
 def at(text: str) -> datetime:

@@ -9,8 +9,8 @@ import pytest
 
 from tidemill.core.errors import BadInput, NotFound, WrongType
 from tidemill.core.workspace import Workspace, open_workspace
-from tidemill.flow import deploying, schedules, slots
-from tidemill.flow.schedules import cron, every
+from tidemill.flow.scheduling import deploying, schedules, slots
+from tidemill.flow.scheduling.schedules import cron, every
 
 FLOWS = """
 from datetime import date, datetime

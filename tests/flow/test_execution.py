@@ -21,8 +21,9 @@ from tidemill.core.engine import Engine
 from tidemill.core.errors import BadInput, Cancelled, NotFound, TimedOut, WrongType
 from tidemill.core.types import Artifact, Run
 from tidemill.core.workspace import Workspace, open_workspace
-from tidemill.flow import execution, states
-from tidemill.flow.execution import FlowRun
+from tidemill.flow import states
+from tidemill.flow.executing import execution
+from tidemill.flow.executing.execution import FlowRun
 
 Notes = Callable[[], list[str]]
 
@@ -95,7 +96,7 @@ def test_two_executions_of_one_key_compute_once(
     program = (
         "import sys; sys.path.insert(0, sys.argv[2]); import pieces\n"
         "from tidemill.core import extend; from tidemill.core.workspace import open_workspace\n"
-        "from tidemill.flow import execution\n"
+        "from tidemill.flow.executing import execution\n"
         "ws, engine = open_workspace(sys.argv[1]), extend.load('engine', 'here')()\n"
         "print(execution.run(ws, pieces.shared, {}, engine=engine).result())"
     )
@@ -280,7 +281,7 @@ def test_an_interrupted_execution_is_cancelled(ws: Workspace, pieces: ModuleType
     program = (
         "import sys; sys.path.insert(0, sys.argv[2]); import pieces\n"
         "from tidemill.core import extend; from tidemill.core.workspace import open_workspace\n"
-        "from tidemill.flow import execution\n"
+        "from tidemill.flow.executing import execution\n"
         "ws, engine = open_workspace(sys.argv[1]), extend.load('engine', 'pool')()\n"
         "print(execution.run(ws, pieces.sleepy, {}, engine=engine).status)"
     )

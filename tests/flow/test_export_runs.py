@@ -19,8 +19,9 @@ from tidemill.core import extend
 from tidemill.core.engine import Engine
 from tidemill.core.types import Artifact, Query, Run
 from tidemill.core.workspace import Workspace, open_workspace
-from tidemill.flow import entries, execution, states, values
+from tidemill.flow import entries, states, values
 from tidemill.flow.engines.here import HereEngine
+from tidemill.flow.executing import execution
 from tidemill.flow.export import airflow, kfp
 from tidemill.flow.pipelines import Pipeline
 from tidemill.flow.values import Output

@@ -20,9 +20,10 @@ from tidemill.core.errors import TaskFailed, TidemillError
 from tidemill.core.locks import lease
 from tidemill.core.types import Run
 from tidemill.core.workspace import Workspace, open_workspace
-from tidemill.flow import execution, states, tasks
-from tidemill.flow.dispatching import Dispatcher
-from tidemill.flow.execution import FlowRun
+from tidemill.flow import states, tasks
+from tidemill.flow.executing import execution
+from tidemill.flow.executing.dispatching import Dispatcher
+from tidemill.flow.executing.execution import FlowRun
 
 Notes = Callable[[], list[str]]
 
@@ -178,7 +179,7 @@ def test_an_interrupt_ends_what_runs(ws: Workspace, faults: ModuleType, notes: N
     program = (
         "import sys; sys.path.insert(0, sys.argv[2]); import faults, pieces\n"
         "from tidemill.core import extend; from tidemill.core.workspace import open_workspace\n"
-        "from tidemill.flow import execution\n"
+        "from tidemill.flow.executing import execution\n"
         "ws, engine = open_workspace(sys.argv[1]), extend.load('engine', 'pool')('pool://2')\n"
         f"print(execution.run(ws, {'faults.waited' if at == 'at its end' else 'pieces.sleepy'}, {{}}, engine=engine))\n"
     )

@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from tidemill.core.ids import new_id, utc_now
-from tidemill.flow import execution, states
+from tidemill.flow import states
+from tidemill.flow.executing import execution
 from tidemill.flow.why import why
 
 

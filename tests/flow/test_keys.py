@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tidemill.core.errors import BadInput
-from tidemill.flow.keys import code_of
+from tidemill.flow.caching.keys import code_of
 
 BASE = '''
 LIMIT = 3
@@ -84,7 +84,7 @@ def test_the_digest_is_the_same_in_another_process(tmp_path: Path) -> None:
     (tmp_path / "userstep.py").write_text(
         BASE.replace("LIMIT = 3", "LIMIT = 3\nTOKEN = object()").replace("+ LIMIT", "+ LIMIT + bool(TOKEN)")
     )
-    code = "import userstep; from tidemill.flow.keys import code_of; print(code_of(userstep.step).digest)"
+    code = "import userstep; from tidemill.flow.caching.keys import code_of; print(code_of(userstep.step).digest)"
     ran = [
         subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
         for _ in range(2)
@@ -94,7 +94,7 @@ def test_the_digest_is_the_same_in_another_process(tmp_path: Path) -> None:
 
 def test_the_demo_s_build_has_one_digest_in_each_process() -> None:
     folder = Path(__file__).parents[2] / "examples" / "departures"
-    code = "import departures; from tidemill.flow.keys import code_of; print(code_of(departures.build).digest)"
+    code = "import departures; from tidemill.flow.caching.keys import code_of; print(code_of(departures.build).digest)"
     ran = [
         subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True).stdout
         for _ in range(2)

@@ -13,7 +13,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from tidemill.flow import keys
+from tidemill.flow.caching import keys
 
 PROGRAM = """
 import os

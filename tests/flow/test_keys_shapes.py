@@ -88,7 +88,7 @@ SHAPES = {
     "def clean(x): return C[int]().p()",
 }
 OTHER = "def f(): return 'one'\n"
-ASK = "import prog; from tidemill.flow.keys import step_key; k = step_key(prog.clean, inputs={}, params={}); print(k[0], k[2])"
+ASK = "import prog; from tidemill.flow.caching.keys import step_key; k = step_key(prog.clean, inputs={}, params={}); print(k[0], k[2])"
 
 
 def key(folder: Path, program: str, other: str) -> str:

@@ -131,7 +131,7 @@ import json, sys, pathlib
 sys.path[:0] = ["", "site-packages"]
 import prog
 from tidemill.core.ids import digest
-from tidemill.flow.keys import step_key
+from tidemill.flow.caching.keys import step_key
 found = step_key(prog.clean, inputs={"rows": digest(pathlib.Path("rows.csv").read_bytes())}, params={"floor": FLOOR},
     env=("LANGUAGE",), extras={"words.txt": pathlib.Path("words.txt")})
 print(json.dumps([found.key, dict(found.parts), found.reason]))

@@ -15,8 +15,9 @@ import pytest
 from ray_clusters import fail, pids_of, two_nodes
 from tidemill.core.engine import Engine
 from tidemill.core.workspace import Workspace
-from tidemill.flow import execution, states
+from tidemill.flow import states
 from tidemill.flow.engines import ray as rays
+from tidemill.flow.executing import execution
 from tidemill.testing.engines import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]  # the warnings are Ray's own

@@ -15,8 +15,8 @@ from tidemill.core.errors import BadInput
 from tidemill.core.ids import iso, new_id, utc_now
 from tidemill.core.types import Run
 from tidemill.core.workspace import Workspace, open_workspace
-from tidemill.flow import queues
-from tidemill.flow.queues import STARTED, Queued, State, startable
+from tidemill.flow.scheduling import queues
+from tidemill.flow.scheduling.queues import STARTED, Queued, State, startable
 
 
 @pytest.fixture

@@ -20,7 +20,8 @@ from tidemill.core.errors import BadInput, Busy
 from tidemill.core.locks import lease
 from tidemill.core.types import Run
 from tidemill.core.workspace import Workspace
-from tidemill.flow import execution, memory, states
+from tidemill.flow import states
+from tidemill.flow.executing import execution, memory
 
 Notes = Callable[[], list[str]]
 
@@ -34,7 +35,7 @@ import pieces
 from tidemill.core import extend
 from tidemill.core.types import Query
 from tidemill.core.workspace import open_workspace
-from tidemill.flow import execution
+from tidemill.flow.executing import execution
 
 ws = open_workspace(sys.argv[1])
 engine = extend.load("engine", sys.argv[3].partition(":")[0])(sys.argv[3])

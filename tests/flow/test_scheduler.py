@@ -16,10 +16,10 @@ import pytest
 from tidemill.core.ids import utc_now
 from tidemill.core.types import Run
 from tidemill.core.workspace import Workspace, open_workspace
-from tidemill.flow import queues, schedules
-from tidemill.flow.queues import STARTED
-from tidemill.flow.scheduler import tick
-from tidemill.flow.schedules import every
+from tidemill.flow.scheduling import queues, schedules
+from tidemill.flow.scheduling.queues import STARTED
+from tidemill.flow.scheduling.scheduler import tick
+from tidemill.flow.scheduling.schedules import every
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
@@ -89,7 +89,7 @@ TICKS = """
 import sys, time
 from tidemill.core.ids import utc_now
 from tidemill.core.workspace import open_workspace
-from tidemill.flow.scheduler import Workers, tick
+from tidemill.flow.scheduling.scheduler import Workers, tick
 
 ws, workers = open_workspace(sys.argv[1]), Workers()
 print("ready", flush=True)
@@ -165,7 +165,7 @@ KILLED = """
 import os, signal, sys
 from tidemill.core.ids import utc_now
 from tidemill.core.workspace import open_workspace
-from tidemill.flow import schedules, slots
+from tidemill.flow.scheduling import schedules, slots
 
 ws = open_workspace(sys.argv[1])
 (run,) = slots.claim(ws, schedules.get(ws, "build"), utc_now())

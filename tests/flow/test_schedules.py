@@ -10,8 +10,8 @@ import pytest
 
 from tidemill.core.errors import BadInput, NotFound
 from tidemill.core.workspace import Workspace, open_workspace
-from tidemill.flow import schedules
-from tidemill.flow.schedules import Schedule, cron, every, on_alert, on_dataset, on_webhook
+from tidemill.flow.scheduling import schedules
+from tidemill.flow.scheduling.schedules import Schedule, cron, every, on_alert, on_dataset, on_webhook
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 

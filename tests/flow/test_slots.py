@@ -13,8 +13,8 @@ from tidemill.core.ids import iso, new_id
 from tidemill.core.recording import recorded
 from tidemill.core.types import Run
 from tidemill.core.workspace import Workspace, open_workspace
-from tidemill.flow import schedules, slots
-from tidemill.flow.schedules import Schedule, Scheduled, cron, every, on_alert, on_dataset
+from tidemill.flow.scheduling import schedules, slots
+from tidemill.flow.scheduling.schedules import Schedule, Scheduled, cron, every, on_alert, on_dataset
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -200,7 +200,7 @@ def test_a_schedule_that_cannot_be_read_any_more_is_told_and_keeps_no_other_back
     body = dict(ws.graph.events("schedule/build")[0].body)
     body["schedule"] = {"kind": "cron", "expression": "* * * * *", "zone": "Mars/Olympus", "catch_up": "latest"}
     ws.graph.record("schedule/a", "deployed", body)  # as if its zone had been taken out of the tz database
-    logger = logging.getLogger("tidemill.flow.slots")  # heard also where the logs were set up not to propagate
+    logger = logging.getLogger("tidemill.flow.scheduling.slots")  # heard though it may not propagate
     logger.addHandler(caplog.handler)
     taken = slots.take(ws, NOON + MINUTE, slots.Watched())
     logger.removeHandler(caplog.handler)

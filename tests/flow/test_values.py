@@ -12,7 +12,8 @@ import pytest
 
 from tidemill.core.engine import Engine
 from tidemill.core.workspace import Workspace
-from tidemill.flow import execution, states
+from tidemill.flow import states
+from tidemill.flow.executing import execution
 
 Notes = Callable[[], list[str]]
 
@@ -119,7 +120,7 @@ def test_steps_of_a_program_run_on_workers(ws: Workspace, tmp_path: Path) -> Non
     program.write_text(
         "import sys\nfrom dataclasses import dataclass\nimport tidemill as tm\n"
         "from tidemill.core import extend\nfrom tidemill.core.workspace import open_workspace\n"
-        "from tidemill.flow import execution\n\n"
+        "from tidemill.flow.executing import execution\n\n"
         "@dataclass\nclass Point:\n    x: int\n\n"
         "@tm.step\ndef made(x: int) -> Point:\n    return Point(x)\n\n"
         "@tm.step\ndef moved(p: Point) -> Point:\n    return Point(p.x + 1)\n\n"

@@ -10,8 +10,8 @@ import pytest
 from tidemill.core.errors import BadInput, Refused
 from tidemill.core.ids import utc_now
 from tidemill.core.workspace import Workspace, open_workspace
-from tidemill.flow import schedules, slots, webhooks
-from tidemill.flow.schedules import on_webhook
+from tidemill.flow.scheduling import schedules, slots, webhooks
+from tidemill.flow.scheduling.schedules import on_webhook
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ import pytest
 from tidemill.core.engine import Engine
 from tidemill.core.errors import NotFound
 from tidemill.core.workspace import Workspace
-from tidemill.flow import execution, states
+from tidemill.flow import states
+from tidemill.flow.executing import execution
 from tidemill.flow.why import why
 
 PROGRAM = """
@@ -114,7 +115,8 @@ import sys
 import tidemill as tm
 from tidemill.core import extend
 from tidemill.core.workspace import open_workspace
-from tidemill.flow import execution, states
+from tidemill.flow import states
+from tidemill.flow.executing import execution
 
 RATE = 2
 

@@ -19,10 +19,12 @@ from tidemill.core.recording import outputs_of
 from tidemill.core.types import DatasetVersion, Query, Run
 from tidemill.core.workspace import Workspace, open_workspace
 from tidemill.data import datasets
-from tidemill.flow import approvals, backfill, entries, execution, queues, scheduler, schedules
+from tidemill.flow import approvals, entries
 from tidemill.flow.engines import here
-from tidemill.flow.queues import STARTED
-from tidemill.flow.schedules import every, on_dataset
+from tidemill.flow.executing import execution
+from tidemill.flow.scheduling import backfill, queues, scheduler, schedules
+from tidemill.flow.scheduling.queues import STARTED
+from tidemill.flow.scheduling.schedules import every, on_dataset
 
 FLOWS = '''
 import os
@@ -238,7 +240,7 @@ def kill(ws: Workspace, run: Run) -> None:
                 words = (place / "cmdline").read_bytes().split(b"\0")
             except OSError:
                 continue
-            if b"tidemill.flow.worker" in words and run.id.encode() in words:
+            if b"tidemill.flow.scheduling.worker" in words and run.id.encode() in words:
                 os.kill(int(place.name), signal.SIGKILL)
 
 
@@ -320,7 +322,7 @@ def test_a_queue_with_a_limit_of_one_runs_one_after_the_other(ws: Workspace, fol
 SERVE = """
 import sys, threading
 from tidemill.core.workspace import open_workspace
-from tidemill.flow import scheduler
+from tidemill.flow.scheduling import scheduler
 scheduler.serve(open_workspace(sys.argv[1]), threading.Event(), every_s=0.1, grace_s=float(sys.argv[2]))
 """
 
@@ -362,7 +364,7 @@ BACKFILL = """
 import sys
 from pathlib import Path
 from tidemill.core.workspace import open_workspace
-from tidemill.flow import backfill
+from tidemill.flow.scheduling import backfill
 ws, folder = open_workspace(sys.argv[1]), Path(sys.argv[2])
 days = [f"d{n}" for n in range(6)]
 asked = backfill.backfill(ws, "report", "flows.py:report", days, param="day", folder=folder, at_once=2)
@@ -403,7 +405,7 @@ FULL = """
 import resource, signal, sys
 from tidemill.core.errors import NoRoom
 from tidemill.core.workspace import open_workspace
-from tidemill.flow.scheduler import Workers, step
+from tidemill.flow.scheduling.scheduler import Workers, step
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 ws, workers = open_workspace(sys.argv[1]), Workers()

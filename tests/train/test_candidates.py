@@ -8,11 +8,11 @@ import pytest
 
 from tidemill.core.errors import BadInput, MissingExtra
 from tidemill.core.types import Matrix
-from tidemill.train.baselines import BASELINES, is_baseline
-from tidemill.train.candidates import candidates, kind_of
 from tidemill.train.fit import answers, call
 from tidemill.train.ranges import check_params, defaults_of, fit_name, ranges_of
-from tidemill.train.tune import tune
+from tidemill.train.selecting.baselines import BASELINES, is_baseline
+from tidemill.train.selecting.candidates import candidates, kind_of
+from tidemill.train.tuning.tune import tune
 
 HOUR_US = 3_600_000_000
 KINDS = ["classification", "regression", "clustering", "forecast"]
@@ -136,7 +136,7 @@ def test_what_is_not_installed_is_left_out_unless_it_is_asked_for():
         "import sys, importlib.util as u\n"
         "real = u.find_spec\n"
         "u.find_spec = lambda name, *more: None if name in ('lightgbm', 'xgboost') else real(name, *more)\n"
-        "from tidemill.train.candidates import candidates\n"
+        "from tidemill.train.selecting.candidates import candidates\n"
         "from tidemill.core.errors import MissingExtra\n"
         "names = [fit.__name__ for fit in candidates('regression')]\n"
         "print([name for name in names if 'boost' in name or 'gbm' in name])\n"

@@ -5,11 +5,11 @@ import user_fits as fits
 
 from tidemill.core import recipe as recipes
 from tidemill.core.scores import all_scores, calibration
-from tidemill.train.cards import card
-from tidemill.train.compare import paired
 from tidemill.train.fit import predict
-from tidemill.train.slices import by_slice
-from tidemill.train.tune import tune
+from tidemill.train.scoring.cards import card
+from tidemill.train.scoring.compare import paired
+from tidemill.train.scoring.slices import by_slice
+from tidemill.train.tuning.tune import tune
 
 RECIPE = recipes.recipe(recipes.fill("distance"), recipes.one_hot("carrier"))
 

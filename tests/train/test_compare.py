@@ -6,7 +6,7 @@ from scipy import stats
 
 from tidemill.core import scores
 from tidemill.core.errors import BadInput, NotEnoughRows
-from tidemill.train.compare import mcnemar, paired
+from tidemill.train.scoring.compare import mcnemar, paired
 
 
 def rows(seed, n=400, gain=0.0, noise=0.8):

@@ -12,9 +12,9 @@ from sklearn.calibration import calibration_curve
 import tidemill as tm
 from tidemill.core.errors import BadInput, NotEnoughRows, NotFound, Refused, UnknownColumn
 from tidemill.core.types import Query
-from tidemill.train import evaluating
-from tidemill.train.evaluating import evaluate, of_fitted
 from tidemill.train.fit import fit_model, predict
+from tidemill.train.scoring import evaluating
+from tidemill.train.scoring.evaluating import evaluate, of_fitted
 
 RECIPE = tm.recipe(tm.fill("distance"), tm.scale("distance", "noise"), tm.one_hot("carrier"))
 KEYS = {"key": "id", "time": "at"}

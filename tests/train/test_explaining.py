@@ -11,7 +11,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassif
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from tidemill.core.errors import BadInput, MissingExtra
-from tidemill.train.explaining import contributions, permutation_importance
+from tidemill.train.scoring.explaining import contributions, permutation_importance
 
 
 def data(seed=0, n=800):

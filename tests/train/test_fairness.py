@@ -7,7 +7,7 @@ import pytest
 from sklearn import metrics
 
 from tidemill.core.errors import BadInput, NotEnoughRows
-from tidemill.train.fairness import fairness
+from tidemill.train.scoring.fairness import fairness
 
 
 def data(seed=0, n=900, harder=0.0):

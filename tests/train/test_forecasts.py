@@ -5,8 +5,8 @@ import pytest
 
 from tidemill.core.errors import BadInput, NotEnoughRows
 from tidemill.core.types import Matrix
-from tidemill.train import baselines, forecasts
-from tidemill.train.series import of_train, season_of
+from tidemill.train.selecting import baselines, forecasts
+from tidemill.train.selecting.series import of_train, season_of
 
 HOUR_US = 3_600_000_000
 STEPS = np.arange(24 * 40)

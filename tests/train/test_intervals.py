@@ -7,9 +7,9 @@ from scipy import stats
 from tidemill.core import scores
 from tidemill.core.errors import BadInput, NotEnoughRows
 from tidemill.core.scores import named
-from tidemill.train.bootstrap import draw
-from tidemill.train.influence import influence, standard_error
-from tidemill.train.intervals import interval, wilson
+from tidemill.train.scoring.bootstrap import draw
+from tidemill.train.scoring.influence import influence, standard_error
+from tidemill.train.scoring.intervals import interval, wilson
 
 
 def binary(seed=0, n=400, noise=1.0):

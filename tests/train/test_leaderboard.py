@@ -19,13 +19,14 @@ from tidemill.core.errors import BadInput, EmptyInput, NotFound, Refused
 from tidemill.core.types import Query
 from tidemill.core.workspace import open_workspace
 from tidemill.flow.engines.pool import PoolEngine
-from tidemill.train import boards, looks
-from tidemill.train.candidates import candidates
-from tidemill.train.compare import paired
+from tidemill.train import looks
 from tidemill.train.fit import fit_model, predict
-from tidemill.train.intervals import interval
-from tidemill.train.judging import holm
-from tidemill.train.leaderboard import leaderboard, listed, read
+from tidemill.train.scoring.compare import paired
+from tidemill.train.scoring.intervals import interval
+from tidemill.train.selecting import boards
+from tidemill.train.selecting.candidates import candidates
+from tidemill.train.selecting.judging import holm
+from tidemill.train.selecting.leaderboard import leaderboard, listed, read
 
 RECIPE = recipes.recipe(recipes.fill("distance"), recipes.scale("distance"), recipes.one_hot("carrier"))
 
@@ -300,7 +301,7 @@ import board_fits as fits
 import late_rows
 from test_leaderboard import RECIPE
 from tidemill.core.workspace import open_workspace
-from tidemill.train.leaderboard import leaderboard
+from tidemill.train.selecting.leaderboard import leaderboard
 ws = open_workspace(sys.argv[1])
 made = leaderboard(
     ws, [fits.plain, fits.marks], late_rows.make_rows(1), late_rows.make_rows(2, 400), RECIPE,

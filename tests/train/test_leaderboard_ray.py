@@ -11,8 +11,8 @@ import board_fits as fits
 from test_leaderboard import RECIPE
 
 from tidemill.flow.engines import ray as rays
-from tidemill.train.candidates import candidates
-from tidemill.train.leaderboard import leaderboard
+from tidemill.train.selecting.candidates import candidates
+from tidemill.train.selecting.leaderboard import leaderboard
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]  # the warnings are Ray's own
 

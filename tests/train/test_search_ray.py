@@ -11,7 +11,7 @@ import search_fits as fits
 from test_search import RECIPE, trials
 
 from tidemill.flow.engines import ray as rays
-from tidemill.train.tune import tune
+from tidemill.train.tuning.tune import tune
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]  # the warnings are Ray's own
 

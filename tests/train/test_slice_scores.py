@@ -6,8 +6,8 @@ import pytest
 from scipy import stats
 
 from tidemill.core.errors import BadInput, UnknownColumn
-from tidemill.train.intervals import interval
-from tidemill.train.slice_scores import scores_by_slice, weak_slices
+from tidemill.train.scoring.intervals import interval
+from tidemill.train.scoring.slice_scores import scores_by_slice, weak_slices
 
 
 def data(seed=0, n=3000, weak=None):

@@ -8,7 +8,7 @@ import pytest
 
 from tidemill.core.errors import BadInput, UnknownColumn
 from tidemill.core.scores import auc, brier
-from tidemill.train.slices import by_slice
+from tidemill.train.scoring.slices import by_slice
 
 
 @pytest.fixture

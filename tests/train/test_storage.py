@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 
 from tidemill.core.types import Query
 from tidemill.core.workspace import open_workspace
-from tidemill.train.storage import GraphStorage
+from tidemill.train.tuning.storage import GraphStorage
 
 
 class TestOverSqlite(StorageTestCase):
@@ -96,7 +96,7 @@ def test_threads_and_storages_at_once_lose_no_trial(ws):
 PROGRAM = """
 import sys, time, optuna
 from tidemill.core.workspace import open_workspace
-from tidemill.train.storage import GraphStorage
+from tidemill.train.tuning.storage import GraphStorage
 
 def slow(trial):
     x = trial.suggest_float("x", -1, 1)

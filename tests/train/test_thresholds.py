@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn import metrics
 
 from tidemill.core.errors import BadInput, NotEnoughRows
-from tidemill.train.thresholds import cheapest, reaching
+from tidemill.train.scoring.thresholds import cheapest, reaching
 
 
 def data(seed=0, n=500):

@@ -17,7 +17,7 @@ from tidemill.core.scores import auc, log_loss
 from tidemill.core.types import Query
 from tidemill.core.workspace import open_workspace
 from tidemill.train.fit import predict
-from tidemill.train.tune import tune
+from tidemill.train.tuning.tune import tune
 
 RECIPE = recipes.recipe(recipes.fill("distance"), recipes.scale("distance"), recipes.one_hot("carrier"))
 ALL = [fits.logistic, fits.forest, fits.boosted]
@@ -145,7 +145,7 @@ import late_rows
 import user_fits as fits
 from test_tune import RECIPE
 from tidemill.core.workspace import open_workspace
-from tidemill.train.tune import tune
+from tidemill.train.tuning.tune import tune
 ws = open_workspace(sys.argv[1])
 best = tune(
     ws, [fits.logistic, fits.forest, fits.boosted], late_rows.make_rows(1), late_rows.make_rows(2, 400), RECIPE,

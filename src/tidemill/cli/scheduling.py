@@ -13,7 +13,7 @@ from tidemill.cli.show import as_json, counted, facts, project, show, table
 from tidemill.core.ids import utc_now
 
 if TYPE_CHECKING:
-    from tidemill.flow.schedules import Schedule, Scheduled
+    from tidemill.flow.scheduling.schedules import Schedule, Scheduled
 
 
 @click.command()
@@ -152,7 +152,7 @@ def backfill(
     json_: bool,
 ) -> int:
     """One execution of the pipeline at ENTRY for each of VALUES, or for each day; those that are done are skipped."""
-    from tidemill.flow.backfill import days
+    from tidemill.flow.scheduling.backfill import days
 
     partitions: list[Any] = list(values)
     if first is not None or last is not None:
@@ -197,7 +197,7 @@ def hook(ctx: click.Context, name: str, revoke: bool, json_: bool) -> None:
 
 
 def _schedule(asked: dict[str, str], zone: str, catch_up: Any) -> Schedule | None:
-    from tidemill.flow import schedules as found
+    from tidemill.flow.scheduling import schedules as found
 
     if not asked:
         return None
@@ -219,8 +219,8 @@ def _schedule(asked: dict[str, str], zone: str, catch_up: Any) -> Schedule | Non
 
 
 def _show(found: list[Scheduled], *, json_: bool, then: str) -> None:
-    from tidemill.flow.schedules import Cron, Every, text_of, to_json
-    from tidemill.flow.slots import following
+    from tidemill.flow.scheduling.schedules import Cron, Every, text_of, to_json
+    from tidemill.flow.scheduling.slots import following
 
     rows = []
     for each in found:

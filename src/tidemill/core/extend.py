@@ -35,8 +35,8 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "ray": "tidemill.flow.engines.ray:open_engine",
     },
     "sampler": {
-        "tpe": "tidemill.train.samplers:tpe",
-        "random": "tidemill.train.samplers:random",
+        "tpe": "tidemill.train.tuning.samplers:tpe",
+        "random": "tidemill.train.tuning.samplers:random",
     },
     "drift_test": {
         "g": "tidemill.watch.drift:g_test",

@@ -9,7 +9,8 @@ from pathlib import Path
 from tidemill.core.errors import NotFound, nearest
 from tidemill.core.types import Run
 from tidemill.core.workspace import Workspace
-from tidemill.flow import entries, queues, states
+from tidemill.flow import entries, states
+from tidemill.flow.scheduling import queues
 
 
 def again(ws: Workspace, run_id: str, *, fresh: Collection[str] = (), queue: str | None = None) -> Run:

@@ -10,7 +10,7 @@ from tidemill.core.errors import Corrupt
 from tidemill.core.recording import done_before, key_of, outputs_of, recorded
 from tidemill.core.types import Artifact, View
 from tidemill.core.workspace import Workspace
-from tidemill.flow.keys import code_of
+from tidemill.flow.caching.keys import code_of
 
 
 def step_key(function: Callable[..., Any], *, inputs: Iterable[Artifact | View], params: Mapping[str, Any]) -> str:

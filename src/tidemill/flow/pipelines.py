@@ -5,7 +5,8 @@
         parts = clean.map(split(ingest(day)))
         ...
 
-Called outside an execution it is that function. `tidemill.flow.execution.run` executes it: recorded, cached, resumable.
+Called outside an execution it is that function. `tidemill.flow.executing.execution.run` executes it: recorded, cached,
+resumable.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from typing import Any, Generic, Literal, ParamSpec, TypeVar, overload
 from tidemill.core.errors import BadInput, WrongType
 from tidemill.flow.durations import seconds
 from tidemill.flow.refs import building, value
-from tidemill.flow.schedules import Schedule, cron
+from tidemill.flow.scheduling.schedules import Schedule, cron
 from tidemill.flow.steps import checked, side_by_side, unknown
 
 P = ParamSpec("P")

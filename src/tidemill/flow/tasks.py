@@ -23,8 +23,8 @@ from tidemill.core.ids import digest
 from tidemill.core.stores.memory import MemoryStore
 from tidemill.core.workspace import Workspace, open_workspace
 from tidemill.flow import values
+from tidemill.flow.caching.keys import reached
 from tidemill.flow.engines.calls import left
-from tidemill.flow.keys import reached
 from tidemill.flow.refs import building
 from tidemill.flow.steps import Step
 from tidemill.flow.values import Output

@@ -14,7 +14,7 @@ from tidemill.core.recording import recorded
 from tidemill.core.types import Artifact, ModelVersion
 from tidemill.core.workspace import Workspace
 from tidemill.serve import packages
-from tidemill.train.compare import Paired, paired
+from tidemill.train.scoring.compare import Paired, paired
 from tidemill.watch import log, truth
 
 Side = tuple[int, ModelVersion]

@@ -11,7 +11,7 @@ from tidemill.core.types import ModelVersion
 from tidemill.core.workspace import Workspace
 from tidemill.serve import packages
 from tidemill.serve.formats import ModelFormat
-from tidemill.train.evaluating import Subject
+from tidemill.train.scoring.evaluating import Subject
 
 
 def of_model(ws: Workspace, model: ModelVersion) -> Subject:

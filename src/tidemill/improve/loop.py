@@ -26,7 +26,7 @@ from tidemill.improve.challenge import Evidence, compare
 from tidemill.improve.triggers import due
 from tidemill.improve.watching import watch_day
 from tidemill.serve import deploy, registry
-from tidemill.train.compare import LEAST_GROUPS
+from tidemill.train.scoring.compare import LEAST_GROUPS
 from tidemill.watch import log
 from tidemill.watch.alerts import alerts
 from tidemill.watch.monitor import Monitor

@@ -16,11 +16,11 @@ from tidemill.core.scores import all_scores, calibration
 from tidemill.core.types import Artifact, DatasetVersion, ModelVersion, Query
 from tidemill.core.workspace import Workspace
 from tidemill.serve import packages, registry
-from tidemill.train.cards import card
-from tidemill.train.evaluating import newest
 from tidemill.train.fit import Fitted, predict
 from tidemill.train.looks import digest_of, look
-from tidemill.train.slices import by_slice
+from tidemill.train.scoring.cards import card
+from tidemill.train.scoring.evaluating import newest
+from tidemill.train.scoring.slices import by_slice
 
 if TYPE_CHECKING:
     import polars as pl

@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from tidemill.data.rows import Rows
     from tidemill.improve.loop import Better, Decision, LoopSpec
     from tidemill.serve.deploy import Served
-    from tidemill.train.evaluating import Comparison
     from tidemill.train.fit import Fitted
+    from tidemill.train.scoring.evaluating import Comparison
     from tidemill.watch.monitor import Monitor
 
 Fit = Callable[..., Any]  # Any: an estimator of whichever library the user chose
@@ -201,8 +201,8 @@ class Project:
         options: those of `train.tune.tune`: task, sampler, pruner, constraints, start_from, time_s, cost,
         price_per_hour, parallel, needs, trial_timeout_s, retries.
         """
-        from tidemill.flow.keys import code_of
-        from tidemill.train.tune import tune
+        from tidemill.flow.caching.keys import code_of
+        from tidemill.train.tuning.tune import tune
 
         self.policies.require([*train.inputs, *on.inputs], purpose)
         with nullcontext() if engine is None else opened(engine) as workers:
@@ -238,7 +238,7 @@ class Project:
         purpose: str = TRAINING,
     ) -> Fitted:
         """One fit on these rows, recorded. purpose: each dataset that they came from must allow it, else Refused."""
-        from tidemill.flow.keys import code_of
+        from tidemill.flow.caching.keys import code_of
         from tidemill.train.fit import fit_model
 
         self.policies.require(rows.inputs, purpose)

@@ -13,8 +13,8 @@ from tidemill.project.policies import TRAINING, Policies
 
 if TYPE_CHECKING:
     from tidemill.data.rows import Rows
-    from tidemill.train.evaluating import Comparison, Evaluation, Subject
     from tidemill.train.fit import Fitted
+    from tidemill.train.scoring.evaluating import Comparison, Evaluation, Subject
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Evaluations:
         explain: "shap" needs the extra "explain". cluster: a column (day, customer) of which rows of one value are not
         independent. purpose: each dataset that the rows came from must allow it, else Refused.
         """
-        from tidemill.train.evaluating import evaluate
+        from tidemill.train.scoring.evaluating import evaluate
 
         Policies(self.ws).require(on.inputs, purpose)
         return evaluate(
@@ -74,7 +74,7 @@ class Evaluations:
 
         score: the mean loss of the task by default. cluster and purpose: as for an evaluation.
         """
-        from tidemill.train.evaluating import compare
+        from tidemill.train.scoring.evaluating import compare
 
         Policies(self.ws).require(on.inputs, purpose)
         return compare(
@@ -92,14 +92,14 @@ class Evaluations:
 
     def of(self, model: Fitted | ModelVersion) -> list[Evaluation]:
         """All evaluations of a fit and of what was registered from it, newest first."""
-        from tidemill.train.evaluating import evaluations, read
+        from tidemill.train.scoring.evaluating import evaluations, read
 
         fit_run = model.artifact.meta.get("run", "") if isinstance(model, ModelVersion) else model.run
         return [read(self.ws, each) for each in evaluations(self.ws, fit_run)]
 
     def get(self, report_id: str) -> Evaluation:
         """The evaluation of that report's id."""
-        from tidemill.train.evaluating import read
+        from tidemill.train.scoring.evaluating import read
 
         found = self.ws.graph.get(report_id)
         if not isinstance(found, Artifact):
@@ -111,7 +111,7 @@ class Evaluations:
             from tidemill.improve.evaluating import of_model
 
             return of_model(self.ws, model)
-        from tidemill.train.evaluating import of_fitted
+        from tidemill.train.scoring.evaluating import of_fitted
 
         return of_fitted(model)
 

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from tidemill.core.engine import Engine
     from tidemill.flow.advice import Advice
     from tidemill.flow.approvals import Approval
-    from tidemill.flow.backfill import Backfill
-    from tidemill.flow.execution import FlowRun
+    from tidemill.flow.executing.execution import FlowRun
+    from tidemill.flow.executing.running import Progress
     from tidemill.flow.pipelines import Pipeline
     from tidemill.flow.plan import Plan
-    from tidemill.flow.queues import Queued
-    from tidemill.flow.running import Progress
-    from tidemill.flow.schedules import Schedule, Scheduled
+    from tidemill.flow.scheduling.backfill import Backfill
+    from tidemill.flow.scheduling.queues import Queued
+    from tidemill.flow.scheduling.schedules import Schedule, Scheduled
     from tidemill.flow.states import FlowState
     from tidemill.flow.why import Why
 
@@ -47,7 +47,7 @@ class Flows:
 
         engine: "pool" (a process a core), "pool://4", "here" (this thread), "ray://head:6379", or one that is open.
         """
-        from tidemill.flow import execution
+        from tidemill.flow.executing import execution
 
         with opened(engine) as workers:
             return execution.run(self.ws, self.load(pipeline), params, engine=workers, progress=progress)
@@ -61,7 +61,8 @@ class Flows:
         progress: Progress | None = None,
     ) -> FlowRun:
         """Run an execution on from where it stands: killed, or parked and answered. pipeline: default, where it was."""
-        from tidemill.flow import entries, execution, states
+        from tidemill.flow import entries, states
+        from tidemill.flow.executing import execution
 
         run = states.execution(self.ws, run_id)
         if pipeline is None:
@@ -73,7 +74,7 @@ class Flows:
 
     def submit(self, entry: str, *, queue: str = "default", priority: int = 0, engine: str = "", **params: Any) -> Run:
         """Put an execution of the pipeline at an entry into a queue; a scheduler (`tidemill up`) runs it."""
-        from tidemill.flow import deploying, queues
+        from tidemill.flow.scheduling import deploying, queues
 
         found = self.load(entry)
         deploying.check(found, params)
@@ -133,44 +134,44 @@ class Flows:
 
     def deploy(self, entry: str, schedule: Schedule | None = None, **options: Any) -> Scheduled:
         """Let the pipeline at an entry run by a schedule (default: its own). options: see `flow.deploying.deploy`."""
-        from tidemill.flow import deploying
+        from tidemill.flow.scheduling import deploying
 
         return deploying.deploy(self.ws, entry, schedule, **options)
 
     def schedules(self) -> list[Scheduled]:
         """What is deployed."""
-        from tidemill.flow import schedules
+        from tidemill.flow.scheduling import schedules
 
         return schedules.listed(self.ws)
 
     def pause(self, name: str, *, on: bool = True) -> Scheduled:
         """Let a schedule start nothing for a while; on=False lets it go on."""
-        from tidemill.flow import schedules
+        from tidemill.flow.scheduling import schedules
 
         return schedules.pause(self.ws, name) if on else schedules.resume(self.ws, name)
 
     def undeploy(self, name: str) -> None:
         """Take a schedule back."""
-        from tidemill.flow import schedules
+        from tidemill.flow.scheduling import schedules
 
         schedules.undeploy(self.ws, name)
 
     def queue(self) -> list[Queued]:
         """The executions in queues that have not ended, oldest first."""
         from tidemill.core.ids import utc_now
-        from tidemill.flow import queues
+        from tidemill.flow.scheduling import queues
 
         return queues.listed(self.ws, utc_now())
 
     def limit(self, queue: str, at_once: int) -> None:
         """How many executions of a queue run at a time; 0 stops it."""
-        from tidemill.flow import queues
+        from tidemill.flow.scheduling import queues
 
         queues.limit(self.ws, queue, at_once)
 
     def hook(self, name: str, *, revoke: bool = False) -> str:
         """A new token for the webhook of that name, shown once; revoke: none is good any more."""
-        from tidemill.flow import webhooks
+        from tidemill.flow.scheduling import webhooks
 
         if revoke:
             webhooks.revoke(self.ws, name)
@@ -184,7 +185,7 @@ class Flows:
 
         options: those of `flow.backfill.backfill` (params, at_once, queue, again ...).
         """
-        from tidemill.flow import backfill
+        from tidemill.flow.scheduling import backfill
 
         found = self.load(entry)
         asked = backfill.backfill(self.ws, found.name, entry, partitions, param=param, folder=Path.cwd(), **options)
@@ -192,7 +193,7 @@ class Flows:
 
     def serve(self, stop: threading.Event, *, queues: Collection[str] | None = None) -> None:
         """Run schedules and queues until `stop` is set."""
-        from tidemill.flow import scheduler
+        from tidemill.flow.scheduling import scheduler
 
         scheduler.serve(self.ws, stop, queues_served=queues)
 

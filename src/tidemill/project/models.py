@@ -48,7 +48,7 @@ class Models:
         Raises NotFound where the model was not evaluated.
         """
         from tidemill.data.catalogue import shown
-        from tidemill.train.evaluating import newest
+        from tidemill.train.scoring.evaluating import newest
 
         found = newest(self.ws, str(model.artifact.meta.get("run", "")))
         if found is None:

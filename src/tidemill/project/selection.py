@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from tidemill.core.engine import Engine
     from tidemill.core.recipe import Recipe
     from tidemill.data.rows import Rows
-    from tidemill.train.boards import Leaderboard
-    from tidemill.train.candidates import Kind
     from tidemill.train.leakage import Finding
     from tidemill.train.looks import Looks
+    from tidemill.train.selecting.boards import Leaderboard
+    from tidemill.train.selecting.candidates import Kind
 
 Fit = Callable[..., Any]  # Any: an estimator of whichever library the user chose
 
@@ -58,8 +58,8 @@ class Selection:
         came from must allow it, else Refused. engine: where fits run ("pool://2", "ray"; default: one by one, here).
         options: those of `train.leaderboard.leaderboard`: name, needs, timeout_s.
         """
-        from tidemill.flow.keys import code_of
-        from tidemill.train.leaderboard import leaderboard
+        from tidemill.flow.caching.keys import code_of
+        from tidemill.train.selecting.leaderboard import leaderboard
 
         inputs = tuple({version.id: version for version in (*train.inputs, *on.inputs)}.values())
         Policies(self.ws).require(list(inputs), purpose)
@@ -90,13 +90,13 @@ class Selection:
 
     def read(self, name_or_run: str) -> Leaderboard:
         """The newest leaderboard of that name (a dataset's, by default), or the one of that run."""
-        from tidemill.train.leaderboard import read
+        from tidemill.train.selecting.leaderboard import read
 
         return read(self.ws, name_or_run)
 
     def names(self) -> list[str]:
         """The names of all leaderboards, the one used last first."""
-        from tidemill.train.leaderboard import listed
+        from tidemill.train.selecting.leaderboard import listed
 
         return [artifact.name.removeprefix("leaderboard/") for artifact in listed(self.ws)]
 

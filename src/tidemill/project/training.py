@@ -40,7 +40,7 @@ class Training:
         options: those of `train.distributed.over_partitions` (start, rounds, stop, params, needs, retries ...).
         """
         from tidemill.data.partitions import partitions
-        from tidemill.flow.keys import code_of
+        from tidemill.flow.caching.keys import code_of
         from tidemill.train.distributed import over_partitions
 
         Policies(self.ws).require([version], purpose)
@@ -63,7 +63,7 @@ class Training:
 
         options: those of `train.torching.fit_torch` (params, name, seed, device).
         """
-        from tidemill.flow.keys import code_of
+        from tidemill.flow.caching.keys import code_of
         from tidemill.train.torching import fit_torch
 
         Policies(self.ws).require(list(inputs), purpose)

@@ -40,7 +40,7 @@ def evaluation(project: Project, report_id: str) -> Shown:
 
 def of_fit(ws: Workspace, fit_run: str) -> list[Shown]:
     """A line for each evaluation of that fit and of what was registered from it, newest first."""
-    from tidemill.train.evaluating import evaluations
+    from tidemill.train.scoring.evaluating import evaluations
 
     lines = []
     for each in evaluations(ws, fit_run):
@@ -50,7 +50,7 @@ def of_fit(ws: Workspace, fit_run: str) -> list[Shown]:
 
 def newest_of(ws: Workspace, fit_run: str | None) -> Shown | None:
     """The newest evaluation of a fit as its page shows it; None where there is none."""
-    from tidemill.train.evaluating import evaluations
+    from tidemill.train.scoring.evaluating import evaluations
 
     found = evaluations(ws, fit_run) if fit_run else []
     return _shown(ws, found[0]) if found else None
@@ -58,7 +58,7 @@ def newest_of(ws: Workspace, fit_run: str | None) -> Shown | None:
 
 def _shown(ws: Workspace, artifact: Artifact) -> Shown:
     from tidemill.data.catalogue import shown
-    from tidemill.train.evaluating import read
+    from tidemill.train.scoring.evaluating import read
 
     report = shown.evaluation(ws, artifact.id, read(ws, artifact).report)
     found: Shown = plain(report)

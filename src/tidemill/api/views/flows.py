@@ -15,7 +15,7 @@ from tidemill.project import Project
 
 if TYPE_CHECKING:
     from tidemill.flow.approvals import Approval
-    from tidemill.flow.schedules import Scheduled
+    from tidemill.flow.scheduling.schedules import Scheduled
     from tidemill.flow.states import FlowState, NodeState
 
 NEWEST = 400  # executions among which pipelines are looked for
@@ -27,7 +27,7 @@ LIVE = ("queued", "running")
 def pipelines(project: Project) -> Shown:
     """All pipelines that were run lately (of the newest 400 executions) or are deployed, each with its newest
     executions and its schedules; what waits in queues."""
-    from tidemill.flow import queues
+    from tidemill.flow.scheduling import queues
 
     by_name: dict[str, list[FlowState]] = {}
     for each in project.flows.all(limit=NEWEST):
@@ -171,7 +171,7 @@ def pause(project: Project, name: str, *, on: bool) -> Shown:
 
 def call_hook(project: Project, name: str, token: str, body: object, *, delivery: str | None = None) -> Shown:
     """Take a call of a webhook, durable when this returns."""
-    from tidemill.flow import webhooks
+    from tidemill.flow.scheduling import webhooks
 
     event = webhooks.call(project.ws, name, token, body, delivery=delivery)
     return {"webhook": name, "call": event.seq, "at": iso(event.at)}
@@ -233,8 +233,8 @@ def _approval(each: Approval) -> Shown:
 
 
 def _schedule(one: Scheduled) -> Shown:
-    from tidemill.flow.schedules import Cron, Every, kind_of, text_of
-    from tidemill.flow.slots import following
+    from tidemill.flow.scheduling.schedules import Cron, Every, kind_of, text_of
+    from tidemill.flow.scheduling.slots import following
 
     timed = one.schedule if isinstance(one.schedule, Cron | Every) else None
     next_at = None if timed is None or one.paused else following(timed, utc_now())

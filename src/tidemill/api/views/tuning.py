@@ -13,7 +13,7 @@ def tuning(project: Project, run_id: str) -> Shown:
 
     `study` is None while it has not begun. Raises NotFound for an unknown run, BadInput for one that is no tuning.
     """
-    from tidemill.train.studies import study_of
+    from tidemill.train.tuning.studies import study_of
 
     run = find_run(project, run_id)
     try:

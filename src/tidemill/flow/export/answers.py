@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tidemill.flow import formats, tasks
-from tidemill.flow.nodes import Node
+from tidemill.flow.executing.nodes import Node
 from tidemill.flow.refs import Ref, node_of, path_of
 
 HANDED_ON = 200  # letters of a value that stand in an answer; orchestrators keep answers in their databases

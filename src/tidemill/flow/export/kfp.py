@@ -15,14 +15,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tidemill.flow import plan
+from tidemill.flow.executing.running import LONGEST_PAUSE_S
 from tidemill.flow.export import component, launcher
 from tidemill.flow.export.dags import Dag, Made, bring, call_of, output_of, raised
 from tidemill.flow.export.graph import BEGIN, END, Frame, Graph, Scope, Task, argument_json, graph, loops_of, parts_of
 from tidemill.flow.export.yaml import text_of
 from tidemill.flow.pipelines import REQUIRED, Parameter, Pipeline
 from tidemill.flow.plan import Argument, NotExportable
-from tidemill.flow.running import LONGEST_PAUSE_S
-from tidemill.flow.schedules import Cron, Every
+from tidemill.flow.scheduling.schedules import Cron, Every
 
 _TYPES: dict[Any, str] = {int: "NUMBER_INTEGER", float: "NUMBER_DOUBLE", bool: "BOOLEAN", str: "STRING"}
 _NAMES = {"NUMBER_INTEGER": "int", "NUMBER_DOUBLE": "float", "BOOLEAN": "bool", "STRING": "str", "LIST": "list"}

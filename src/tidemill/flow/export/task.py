@@ -28,13 +28,14 @@ from tidemill.core.errors import BadInput, Cancelled, TidemillError, TimedOut
 from tidemill.core.ids import new_id, utc_now
 from tidemill.core.types import Artifact, Batch, Query, Run, Status
 from tidemill.core.workspace import Workspace, open_workspace
-from tidemill.flow import entries, execution, states, tasks, values
+from tidemill.flow import entries, states, tasks, values
 from tidemill.flow.engines.here import HereEngine
+from tidemill.flow.executing import execution
+from tidemill.flow.executing.nodes import Node, shown
+from tidemill.flow.executing.running import Running
 from tidemill.flow.export.answers import Around, as_json, described, instance, plain, read, told_again
-from tidemill.flow.nodes import Node, shown
 from tidemill.flow.pipelines import Pipeline
 from tidemill.flow.refs import Ref, node_of, path_of, refs_in, replaced
-from tidemill.flow.running import Running
 from tidemill.flow.steps import Options, Step
 from tidemill.flow.values import Output
 

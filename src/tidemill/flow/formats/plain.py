@@ -24,8 +24,8 @@ from importlib import import_module
 from typing import Any
 
 from tidemill.core.errors import Corrupt, Refused
-from tidemill.flow import modules, origins
-from tidemill.flow.keys import reached
+from tidemill.flow.caching import modules, origins
+from tidemill.flow.caching.keys import reached
 
 MARK = "~"
 LONG_INT_BITS = 10_000  # Python itself refuses to read longer ones as text

@@ -1,0 +1,1 @@
+"""One execution of a pipeline: its nodes from ready to recorded."""

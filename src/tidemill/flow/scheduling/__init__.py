@@ -1,0 +1,1 @@
+"""When pipelines are executed, and by which processes."""

@@ -1,0 +1,1 @@
+"""Choice of an algorithm: candidates, baselines, leaderboards."""
