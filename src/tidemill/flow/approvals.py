@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from tidemill.core.errors import BadInput, Conflict, NotFound
 from tidemill.core.ids import iso, parse_time, utc_now
-from tidemill.core.types import Event, Run
+from tidemill.core.types import Batch, Event, NewEvent, Run
 from tidemill.core.workspace import Workspace
 
 
@@ -43,10 +43,13 @@ class Approval:
         return self.answer is None and self.until is not None and now >= self.until
 
 
-def parked_body(parked: Parked, now: datetime) -> dict[str, object]:
-    """The body of the event that tells of a question."""
-    until = None if parked.timeout_s is None else iso(now + timedelta(seconds=parked.timeout_s))
-    return {"approval": parked.approval, "text": parked.text, "until": until}
+def park(ws: Workspace, run: Run, parked: Parked) -> None:
+    """Record the question of that execution, durably, unless it stands already."""
+    if parked.approval in of_run(ws, run.id):
+        return
+    until = None if parked.timeout_s is None else iso(utc_now() + timedelta(seconds=parked.timeout_s))
+    body = {"approval": parked.approval, "text": parked.text, "until": until}
+    ws.graph.write(Batch(events=[NewEvent(f"flow/{run.id}", "parked", body, actor=run.actor)]))
 
 
 def read(events: list[Event]) -> dict[str, Approval]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import random
 import re
 import typing
 from collections.abc import Callable, Iterable, Mapping
@@ -31,6 +32,7 @@ R = TypeVar("R")
 _UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _MISSING = inspect.Parameter.empty
 ONE_CORE = Resources(1.0)
+LONGEST_PAUSE_S = 300.0
 NAME = re.compile(r"[\w.-]{1,100}")
 
 
@@ -45,6 +47,11 @@ class Options:
     cache: bool = True
     env: tuple[str, ...] = ()
     extras: Mapping[str, Path] = field(default_factory=dict)
+
+    def pause_s(self, tries: int) -> float:
+        """Seconds until the next try, after so many: drawn, so that what failed together is not tried together."""
+        longest = min(LONGEST_PAUSE_S, self.backoff_s * 2.0 ** min(tries - 1, 60))
+        return random.uniform(0, longest)  # noqa: S311  jitter, no secret
 
 
 class Step(Generic[P, R]):

@@ -21,10 +21,10 @@ from tidemill.core.recording import cpu_seconds, environment
 from tidemill.core.types import Artifact, Batch, Edge, NewEvent, Run, Status
 from tidemill.core.workspace import Workspace
 from tidemill.flow import entries, formats, values
-from tidemill.flow.approvals import Parked
+from tidemill.flow.approvals import Parked, park
 from tidemill.flow.engines.calls import left
 from tidemill.flow.executing.building import Building
-from tidemill.flow.executing.nodes import shown
+from tidemill.flow.executing.nodes import counts, shown, unseen_error
 from tidemill.flow.executing.running import Progress, Running
 from tidemill.flow.pipelines import Pipeline
 from tidemill.flow.refs import Ref, building, node_of, path_of, value
@@ -164,7 +164,8 @@ def _built(ws: Workspace, pipeline: Pipeline[..., Any], running: Running, given:
     except Parked as parked:
         running.wait_all()
         if not running.cancel_asked:
-            running.park(parked)
+            running.journal.flush()
+            park(ws, record, parked)
             return FlowRun(record.id, "parked")
         error = Cancelled(f"execution {record.id} was cancelled")
     except KeyboardInterrupt:
@@ -173,7 +174,7 @@ def _built(ws: Workspace, pipeline: Pipeline[..., Any], running: Running, given:
         running.wait_all()
     finally:
         building.reset(inside)
-    error = error or running.unseen_error()
+    error = error or unseen_error(running.nodes())
     if running.cancel_asked and error is not None and not isinstance(error, Cancelled):
         error = Cancelled(f"execution {record.id} was cancelled")
     running.journal.flush()
@@ -191,7 +192,7 @@ def _built(ws: Workspace, pipeline: Pipeline[..., Any], running: Running, given:
         status=status,
         ended_at=utc_now(),
         error=None if error is None else shown(error),
-        metrics=running.counts(),
+        metrics=counts(running.nodes()),
         cpu_s=round(cpu_seconds() - began_s, 4),
     )
     ws.graph.write(replace(last, runs=(ended,)))

@@ -23,8 +23,11 @@ KEPT_BYTES = 256_000_000
 class Handover:
     """The values of one execution's nodes. Any method from any thread."""
 
-    def __init__(self, ws: Workspace) -> None:
+    def __init__(self, ws: Workspace, run_id: str) -> None:
         self._ws = ws
+        self._run_id = run_id
+        self._logs = tasks.logs_of(ws, run_id)
+        self._place = tasks.place_of(ws)
         self._lock = threading.Lock()
         self._pending: dict[str, bytes] = {}
         self._tables = _Kept()
@@ -54,7 +57,21 @@ class Handover:
         with self._lock:
             self._pending.pop(output.digest, None)
 
-    def argument(self, given: Any, *, here: bool) -> Any:
+    def spec(self, node: Node, *, here: bool) -> tasks.TaskSpec:
+        """The node's next try as a task. here: in this process."""
+        return tasks.TaskSpec(
+            node.step,
+            {name: self._argument(each, here=here) for name, each in node.arguments.items()},
+            None if here else self._place,
+            self._run_id,
+            node.id,
+            node.attempt,
+            f"{self._logs}/{tasks.log_name(node.id)}",
+            node.env,
+            node.code if node.key is not None else "",
+        )
+
+    def _argument(self, given: Any, *, here: bool) -> Any:
         """An argument as a task takes it: in this process as values, for another one as descriptions."""
 
         def one(leaf: Any) -> Any:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tidemill.core.types import Query, Run
 from tidemill.core.workspace import Workspace
+from tidemill.flow import values
 from tidemill.flow.executing.nodes import Node
 from tidemill.flow.values import Output
 
@@ -34,6 +36,46 @@ class Remembered:
     def stands(self, node: Node) -> bool:
         """Whether the records say already that the node ended so."""
         return self.told.get(node.id) == (node.key or node.again)
+
+
+class Known:
+    """What is known of nodes before they run, as far as its values are there still.
+
+    Of the execution itself where it is resumed, of the newest finished one of its pipeline, of any under the same key.
+    """
+
+    def __init__(self, ws: Workspace, record: Run, *, resumed: bool) -> None:
+        self._ws = ws
+        self._done = of_execution(ws, record.id) if resumed else Remembered()
+        self._newest = of_pipeline(ws, record.name)
+        self._fresh = frozenset(json.loads(record.tags.get("fresh", "[]")))
+
+    def is_fresh(self, node: Node) -> bool:
+        """Whether it was asked that the node be computed anew, or one that it depends on."""
+        if not self._fresh:
+            return False
+        return (
+            node.id in self._fresh or node.id.rpartition("[")[0] in self._fresh or any(dep.fresh for dep in node.deps)
+        )
+
+    def before(self, node: Node) -> Found | None:
+        """What this execution had of it before it was resumed."""
+        return self._there(self._done.find(node))
+
+    def stands(self, node: Node) -> bool:
+        """Whether the records say already that the node ended so."""
+        return self._done.stands(node)
+
+    def of_newest(self, node: Node) -> Found | None:
+        """What the pipeline's newest finished execution had; no statement."""
+        return None if node.fresh or node.key is None else self._there(self._newest.by_key.get(node.key))
+
+    def of_any(self, node: Node) -> Found | None:
+        """What any execution gave under its key; one statement."""
+        return None if node.fresh or node.key is None else self._there(of_key(self._ws, node.key))
+
+    def _there(self, found: Found | None) -> Found | None:
+        return found if found is not None and values.is_there(found.output, self._ws) else None
 
 
 def of_execution(ws: Workspace, run_id: str) -> Remembered:

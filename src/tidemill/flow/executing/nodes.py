@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
+from tidemill.core.errors import Cancelled
 from tidemill.core.ids import iso
 from tidemill.core.locks import Lease
 from tidemill.flow.steps import Step
@@ -69,6 +72,13 @@ class Node:
             node = next(each for each in node.deps if each.state not in GOOD)
         return node
 
+    def release(self) -> None:
+        """Give its key's lease back."""
+        held, self.lease = self.lease, None
+        if held is not None:
+            with suppress(Exception):  # what cannot be given back goes with the process or its session
+                held.release()
+
     def to_json(self) -> dict[str, Any]:
         """As the events tell of it; what is absent is nothing."""
         needs = self.step.options.needs
@@ -98,6 +108,22 @@ class Node:
 
     def __str__(self) -> str:
         return self.id
+
+
+def counts(nodes: Iterable[Node]) -> dict[str, float]:
+    """How many of them ended how."""
+    return {state: float(count) for state, count in Counter(node.state for node in nodes).items()}
+
+
+def unseen_error(nodes: Iterable[Node]) -> BaseException | None:
+    """The error of the first of them that failed without the build function having been told; Cancelled for one that
+    was cancelled."""
+    for node in nodes:
+        if node.state == "failed" and not node.seen:
+            return node.error
+        if node.state == "cancelled":
+            return Cancelled(f"{node.id} was cancelled")
+    return None
 
 
 def shown(error: BaseException) -> str:

@@ -6,8 +6,6 @@ takes that up, and what waits for a while (a retry, another's lease); the journa
 
 from __future__ import annotations
 
-import json
-import random
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -19,9 +17,9 @@ from tidemill.core.engine import Engine, Task
 from tidemill.core.errors import BadInput, Cancelled
 from tidemill.core.ids import new_id, utc_now
 from tidemill.core.locks import lease
-from tidemill.core.types import Batch, NewEvent, Run
+from tidemill.core.types import Run
 from tidemill.core.workspace import Workspace
-from tidemill.flow import approvals, tasks, values
+from tidemill.flow import tasks, values
 from tidemill.flow.engines.here import HereEngine
 from tidemill.flow.executing import keying, memory
 from tidemill.flow.executing.dispatching import Dispatcher
@@ -36,7 +34,6 @@ LEASE_RETRY_MOST_S = 1.0
 CANCEL_POLL_S = 1.0
 ANEW = "it was asked to be computed anew"
 OTHER = "it ran under other code or globals than its key was made of: its result is not kept"
-LONGEST_PAUSE_S = 300.0
 LOOK_S = 0.5  # how long a wait lasts that nobody ends
 IN_FLIGHT = 64
 
@@ -51,8 +48,6 @@ class Running:
         self._engine = engine
         self._inline = isinstance(engine, HereEngine)
         self._progress = progress
-        self._logs = tasks.logs_of(ws, record.id)
-        self._place = tasks.place_of(ws)
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._nodes: list[Node] = []
@@ -60,15 +55,13 @@ class Running:
         self._going = 0
         self._ended = 0
         self._by_key: dict[str, Node] = {}
-        self._known = memory.of_pipeline(ws, record.name)
-        self._fresh = frozenset(json.loads(record.tags.get("fresh", "[]")))
-        self._done = memory.of_execution(ws, record.id) if resumed else memory.Remembered()
+        self._known = memory.Known(ws, record, resumed=resumed)
         self._in_flight = 0
         self._most = max(IN_FLIGHT, int(8 * engine.resources().cpu))
         self._queue: deque[Node] = deque()
         self._fault: BaseException | None = None
         self._closed = False
-        self._values = Handover(ws)
+        self._values = Handover(ws, record.id)
         self.journal = Journal(ws, record, self._wake)
         self._dispatcher = Dispatcher(self._look_for_cancel, CANCEL_POLL_S, self._broke)
 
@@ -81,11 +74,7 @@ class Running:
             self._nodes.append(node)
             self._going += 1
             node.waits = sum(not dep.ended for dep in node.deps)
-            node.fresh = bool(self._fresh) and (
-                node.id in self._fresh
-                or node.id.rpartition("[")[0] in self._fresh
-                or any(dep.fresh for dep in node.deps)
-            )
+            node.fresh = self._known.is_fresh(node)
             for dep in node.deps:
                 if not dep.ended:
                     dep.then.append(node)
@@ -115,36 +104,15 @@ class Running:
                 self._raise_fault()
                 self._changed.wait(LOOK_S)
 
-    def unseen_error(self) -> BaseException | None:
-        """The error of the first node that failed without the build function having been told."""
+    def nodes(self) -> list[Node]:
+        """Those that there are by now."""
         with self._lock:
-            for node in self._nodes:
-                if node.state == "failed" and not node.seen:
-                    return node.error
-                if node.state == "cancelled":
-                    return Cancelled(f"execution {self.record.id} was cancelled")
-        return None
+            return list(self._nodes)
 
     def artifacts_read(self) -> dict[str, str]:
         """The artifacts of the nodes whose values the build function read, by node; after a flush."""
         self.journal.find_artifacts(list(self._read))
         return {node.id: node.artifact for node in self._read if node.artifact is not None}
-
-    def counts(self) -> dict[str, float]:
-        """How many nodes ended how."""
-        with self._lock:
-            made: dict[str, float] = {}
-            for node in self._nodes:
-                made[node.state] = made.get(node.state, 0.0) + 1
-        return made
-
-    def park(self, parked: approvals.Parked) -> None:
-        """Record the question, durably, unless it stands already."""
-        self.journal.flush()
-        if parked.approval not in approvals.of_run(self.ws, self.record.id):
-            body = approvals.parked_body(parked, utc_now())
-            event = NewEvent(f"flow/{self.record.id}", "parked", body, actor=self.record.actor)
-            self.ws.graph.write(Batch(events=[event]))
 
     def cancel(self, by: str) -> None:
         """End what runs, start nothing more."""
@@ -173,7 +141,7 @@ class Running:
         self._dispatcher.close()
         self.journal.close()
         for node in self._nodes:
-            _release(node)
+            node.release()
 
     # ------------------------------------------------------------------------------------------ from ready to ended
 
@@ -210,15 +178,15 @@ class Running:
     def _ready(self, node: Node) -> list[Node]:
         if not node.again:
             keying.key(node, self._values.part_digest)
-            before = self._done.find(node)
-            if before is not None and values.is_there(before.output, self.ws):
-                return self._have(node, before, "done", tell=not self._done.stands(node))
+            before = self._known.before(node)
+            if before is not None:
+                return self._have(node, before, "done", tell=not self._known.stands(node))
         if node.fresh:
             node.why = node.why or ANEW
         if node.key is None:
             return self._submit(node)
-        found = None if node.fresh else self._known.by_key.get(node.key)
-        if found is not None and values.is_there(found.output, self.ws):
+        found = self._known.of_newest(node)
+        if found is not None:
             return self._have(node, found, "cached")
         with self._lock:
             first = self._by_key.get(node.key, node)
@@ -242,8 +210,8 @@ class Running:
                 longer = partial(self._leased, pause_s=min(LEASE_RETRY_MOST_S, 1.5 * pause_s))
                 self._dispatcher.later(pause_s, partial(self._go_on, node, longer))
                 return []
-        found = None if node.fresh else memory.of_key(self.ws, node.key)
-        if found is not None and values.is_there(found.output, self.ws):
+        found = self._known.of_any(node)
+        if found is not None:
             return self._have(node, found, "cached")
         return self._submit(node)
 
@@ -251,7 +219,7 @@ class Running:
         if self._inline and node.step.options.timeout_s is None:
             if not self._starts(node):
                 return []
-            return self._took(node, tasks.perform(self._spec(node, here=True), self.ws))
+            return self._took(node, tasks.perform(self._values.spec(node, here=True), self.ws))
         with self._lock:
             self._queue.append(node)
         return self._fill()
@@ -278,7 +246,7 @@ class Running:
 
     def _hand_out(self, node: Node) -> None:
         options = node.step.options
-        spec = self._spec(node, here=False)
+        spec = self._values.spec(node, here=False)
         self.journal.node(node)
         task = self._engine.submit(tasks.perform, spec, needs=options.needs, timeout_s=options.timeout_s, name=node.id)
         node.task = task
@@ -293,19 +261,6 @@ class Running:
                 node.state, node.attempt = "running", node.attempt + 1
                 node.started_at = node.started_at or utc_now()
             return not node.ended
-
-    def _spec(self, node: Node, *, here: bool) -> tasks.TaskSpec:
-        return tasks.TaskSpec(
-            node.step,
-            {name: self._values.argument(each, here=here) for name, each in node.arguments.items()},
-            None if here else self._place,
-            self.record.id,
-            node.id,
-            node.attempt,
-            f"{self._logs}/{tasks.log_name(node.id)}",
-            node.env,
-            node.code if node.key is not None else "",
-        )
 
     def _came_back(self, node: Node, task: Task[tasks.TaskResult]) -> None:
         with self._lock:
@@ -340,19 +295,16 @@ class Running:
         return self._end(node, "done", packed=result.packed)
 
     def _failed(self, node: Node, error: BaseException, trace: str, *, again: bool = True) -> list[Node]:
-        options = node.step.options
         with self._lock:
             if node.ended:
                 return []
             node.error, node.trace = error, trace
-            if not again or self.cancel_asked or not 0 < node.attempt <= options.retries:
+            if not again or self.cancel_asked or not 0 < node.attempt <= node.step.options.retries:
                 return self._end(node, "failed")
             node.state = "waiting"
             node.why = f"try {node.attempt} failed: {shown(error)}"[:300]
             self.journal.node(node)
-        longest = min(LONGEST_PAUSE_S, options.backoff_s * 2.0 ** min(node.attempt - 1, 60))
-        pause_s = random.uniform(0, longest)  # noqa: S311  jitter, no secret
-        self._dispatcher.later(pause_s, partial(self._go_on, node, self._submit))
+        self._dispatcher.later(node.step.options.pause_s(node.attempt), partial(self._go_on, node, self._submit))
         return []
 
     def _have(self, node: Node, found: memory.Found, state: State, *, tell: bool = True) -> list[Node]:
@@ -387,7 +339,7 @@ class Running:
                 log = tasks.log_path(self.ws, self.record.id, node.id) if node.printed else None
                 self.journal.ended(Ended(node, packed, log, partial(self._durable, node)))
             else:
-                _release(node)
+                node.release()
                 node.arguments = {}
                 if tell:
                     self.journal.node(node)
@@ -401,7 +353,7 @@ class Running:
         if node.output is not None:
             self._values.stored(node.output)
         node.arguments = {}
-        _release(node)
+        node.release()
 
     def _show(self, ended: int, known: int, text: str) -> None:
         if self._progress is not None:
@@ -444,10 +396,3 @@ class Running:
             return
         if asked:
             self.cancel(str(asked[0].body.get("by", asked[0].actor)))
-
-
-def _release(node: Node) -> None:
-    held, node.lease = node.lease, None
-    if held is not None:
-        with suppress(Exception):  # what cannot be given back goes with the process or its session
-            held.release()

@@ -14,12 +14,12 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from tidemill.core.ids import parse_time
-from tidemill.flow.executing.running import LONGEST_PAUSE_S
 from tidemill.flow.export import launcher, points
 from tidemill.flow.export.graph import Graph, Task, graph, loops_of
 from tidemill.flow.pipelines import REQUIRED, Parameter, Pipeline
 from tidemill.flow.plan import NotExportable
 from tidemill.flow.scheduling.schedules import Cron, Every
+from tidemill.flow.steps import LONGEST_PAUSE_S
 
 _HEAD = '''"""{name}: a pipeline of Tidemill as a DAG of Airflow 3. Export it again instead of editing it.
 

@@ -15,7 +15,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tidemill.flow import plan
-from tidemill.flow.executing.running import LONGEST_PAUSE_S
 from tidemill.flow.export import component, launcher
 from tidemill.flow.export.dags import Dag, Made, bring, call_of, output_of, raised
 from tidemill.flow.export.graph import BEGIN, END, Frame, Graph, Scope, Task, argument_json, graph, loops_of, parts_of
@@ -23,6 +22,7 @@ from tidemill.flow.export.yaml import text_of
 from tidemill.flow.pipelines import REQUIRED, Parameter, Pipeline
 from tidemill.flow.plan import Argument, NotExportable
 from tidemill.flow.scheduling.schedules import Cron, Every
+from tidemill.flow.steps import LONGEST_PAUSE_S
 
 _TYPES: dict[Any, str] = {int: "NUMBER_INTEGER", float: "NUMBER_DOUBLE", bool: "BOOLEAN", str: "STRING"}
 _NAMES = {"NUMBER_INTEGER": "int", "NUMBER_DOUBLE": "float", "BOOLEAN": "bool", "STRING": "str", "LIST": "list"}
