@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
@@ -16,6 +17,10 @@ from pathlib import Path
 import pytest
 
 from tidemill.core.ids import digest
+
+# Tests write a program, run it, and change it within the same second: Python would take its bytecode for up to date.
+os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+sys.dont_write_bytecode = True
 
 
 @pytest.fixture(scope="session")

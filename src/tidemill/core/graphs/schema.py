@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
-SCHEMA = 1  # the newest migration's number; a database with a larger one is refused
+SCHEMA = 2  # the newest migration's number; a database with a larger one is refused
 
 # Collation "C": text is ordered and ranged by code points, as SQLite does, whatever the server's locale is.
 Text = sa.Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
@@ -118,4 +118,77 @@ head = sa.Table(
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("seq", sa.BigInteger, nullable=False),
     sa.Column("hash", Text, nullable=False),
+)
+
+# ------------------------------------------------------------------------------------------------------ tracking
+# What of runs is searched: copies of what `runs`, `points` and `events` say, kept in their transactions (tracked.py).
+
+experiments = sa.Table(
+    "experiments",
+    metadata,
+    sa.Column("id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("name", Text, nullable=False, unique=True),
+    sa.Column("stage", Text, nullable=False),  # active, deleted
+    sa.Column("created_ms", sa.BigInteger, nullable=False),
+    sa.Column("updated_ms", sa.BigInteger, nullable=False),
+    sa.Column("location", Text, nullable=False),
+    sa.Column("tags", Text, nullable=False),  # JSON
+)
+
+tracked = sa.Table(
+    "tracked",
+    metadata,
+    sa.Column("run_id", Text, primary_key=True),
+    sa.Column("experiment", sa.BigInteger, nullable=False),
+    sa.Column("stage", Text, nullable=False),
+    sa.Column("status", Text, nullable=False),
+    sa.Column("name", Text, nullable=False),
+    sa.Column("owner", Text, nullable=False),
+    sa.Column("start_ms", sa.BigInteger, nullable=False),
+    sa.Column("end_ms", sa.BigInteger),
+    sa.Column("deleted_ms", sa.BigInteger),
+    sa.Index("tracked_by_start", "experiment", "stage", "start_ms", "run_id"),
+)
+
+run_params = sa.Table(
+    "run_params",
+    metadata,
+    sa.Column("run_id", Text, primary_key=True),
+    sa.Column("key", Text, primary_key=True),
+    sa.Column("value", Text, nullable=False),
+    sa.Index("run_params_by_value", "key", "value", "run_id"),
+)
+
+run_tags = sa.Table(
+    "run_tags",
+    metadata,
+    sa.Column("run_id", Text, primary_key=True),
+    sa.Column("key", Text, primary_key=True),
+    sa.Column("value", Text, nullable=False),
+    sa.Index("run_tags_by_value", "key", "value", "run_id"),
+)
+
+# The last value of each metric of a run: the one of the largest (step, time, value).
+latest = sa.Table(
+    "latest",
+    metadata,
+    sa.Column("run_id", Text, primary_key=True),
+    sa.Column("key", Text, primary_key=True),
+    sa.Column("experiment", sa.BigInteger, nullable=False),
+    sa.Column("value", sa.Float),  # NULL where is_nan
+    sa.Column("is_nan", sa.Integer, nullable=False),
+    sa.Column("step", sa.BigInteger, nullable=False),
+    sa.Column("at_ms", sa.BigInteger, nullable=False),
+    sa.Index("latest_by_value", "experiment", "key", "value", "run_id"),
+)
+
+run_files = sa.Table(
+    "run_files",
+    metadata,
+    sa.Column("run_id", Text, primary_key=True),
+    sa.Column("path", Text, primary_key=True),
+    sa.Column("digest", Text, nullable=False),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("at_ms", sa.BigInteger, nullable=False),
+    sa.Index("run_files_by_digest", "digest"),
 )

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from tidemill.core.errors import Conflict, NotFound
-from tidemill.core.graphs import records, sqlbatch, sqlwalk, verifying, walking
+from tidemill.core.graphs import records, sqlbatch, sqlwalk, tracked, verifying, walking
 from tidemill.core.graphs.failing import readable_errors
 from tidemill.core.graphs.schema import artifacts, edges, events, head, points, runs
+from tidemill.core.graphs.transacting import Transaction
 from tidemill.core.ids import parse_time, utc_now
 from tidemill.core.types import Artifact, Batch, Direction, Edge, Event, Fault, Json, Point, Query, Run, Trail
 
@@ -73,17 +72,9 @@ class SqlGraph:
 
     def log(self, run_id: str, points: Sequence[Point]) -> None:
         """Append metric points."""
-        rows = list(
-            {tuple(row.values()): row for row in (records.point_row(run_id, point) for point in points)}.values()
-        )
-        if not rows:
-            return
-        with self._write() as link:
-            actor = self._actors(link, [run_id])[run_id]
-            batch = link.execute(sa.select(head.c.seq)).scalar_one() + 1
-            fresh = _insert_new(link, _points, [{**row, "batch": batch} for row in rows])
-            if fresh:
-                self._append(link, f"run/{run_id}", "run.log", records.points_body(fresh), actor)
+        if points:
+            with self.transaction() as now:
+                now.log({run_id: points})
 
     def record(
         self,
@@ -121,6 +112,8 @@ class SqlGraph:
                 for row in _pages(link, table, key, None if table is not events else last):
                     made = records.rewritten(table.name, row, rewrite)
                     if made is not None:
+                        if table is runs:
+                            tracked.again(link, [made])
                         link.execute(table.update().where(key == row[key.name]), made)
                         self._append(link, *records.erasure(table.name, made, reason), actor)
                         changed.append(records.erased_name(table.name, made))
@@ -255,6 +248,22 @@ class SqlGraph:
                 points=rows(points, points.c.batch),
             )
 
+    # ------------------------------------------------------------------------------------------------ for phases
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """Many changes at once, and what was read between them; nothing of it where the body raises."""
+        with self._write() as link:
+            now = Transaction(link)
+            yield now
+            now.flush()
+
+    @contextmanager
+    def reading(self) -> Iterator[sa.Connection]:
+        """A connection that sees one moment of the tables of schema.py."""
+        with self._read() as link:
+            yield link
+
     def close(self) -> None:
         """Let go of connections."""
         self._engine.dispose()
@@ -277,16 +286,6 @@ class SqlGraph:
     def _artifact(self, body: str) -> Artifact:
         return walking.bound(records.artifact_of(body), self)
 
-    def _actors(self, link: sa.Connection, run_ids: Iterable[str]) -> dict[str, str]:
-        """The actor of each run; NotFound for an unknown one."""
-        wanted = sorted(set(run_ids))
-        rows = _rows(link, sa.select(runs.c.id, runs.c.body), runs.c.id, wanted)
-        found = {row.id: str(json.loads(row.body)["actor"]) for row in rows}
-        for missing in wanted:
-            if missing not in found:
-                raise NotFound(f"no run {missing!r} to add to; put_run it first")
-        return found
-
     def _append(
         self, link: sa.Connection, subject: str, kind: str, body: Json, actor: str, key: str | None = None
     ) -> Event:
@@ -297,9 +296,6 @@ class SqlGraph:
         link.execute(events.insert(), row)
         link.execute(head.update(), {"seq": row["seq"], "hash": row["hash"]})
         return records.event_of(row)
-
-
-_points = points  # `log` has a parameter of that name
 
 
 def _forget(engine: sa.Engine | None) -> None:
@@ -329,13 +325,6 @@ def _matches(column: sa.ColumnElement[str], wanted: str, mark: str) -> sa.Column
     if mark and wanted.endswith(f"{mark}*"):
         return (column >= wanted[:-1]) & (column < records.after_prefix(wanted[:-1]))
     return column == wanted
-
-
-def _insert_new(link: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Insert the rows that are not there; returns those."""
-    dialect: Any = postgresql if link.dialect.name == "postgresql" else sqlite  # Any: each has its own Insert
-    statement = dialect.insert(table).on_conflict_do_nothing().returning(*table.c)
-    return [dict(row) for row in link.execute(statement, rows).mappings()]
 
 
 def _rows(

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from datetime import datetime
 from functools import cache, partial
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from tidemill.core.graphs import batching, records
-from tidemill.core.graphs.schema import artifacts, edges, events, runs
+from tidemill.core.graphs import batching, records, tracked
+from tidemill.core.graphs.schema import artifacts, edges, events, points, runs
 from tidemill.core.ids import utc_now
 from tidemill.core.types import Artifact, Batch, Edge
 
@@ -30,6 +31,7 @@ class Statements(NamedTuple):
     put_artifacts: str
     put_edges: str
     put_events: str
+    put_points: str
     head: str
     put_head: str
     among_keys: str
@@ -39,7 +41,8 @@ class Statements(NamedTuple):
 def write(link: sa.Connection, batch: Batch) -> tuple[Artifact, ...]:
     """Write the batch in the transaction that `link` is in, which holds the chain's lock."""
     say = _statements(link.dialect.name)
-    plan = batching.plan(batch, _known(link, say, batching.asked(batch)))
+    known = _known(link, say, batching.asked(batch))
+    plan = batching.plan(batch, known)
     if not plan.events:
         return plan.made
     for statement, table, rows in (
@@ -48,11 +51,51 @@ def write(link: sa.Connection, batch: Batch) -> tuple[Artifact, ...]:
         (say.put_edges, edges, [records.edge_row(edge) for edge in plan.edges]),
     ):
         _put(link, statement, table, rows)
+    tracked.project(link, plan.runs, {run_id: body for run_id, (_, body) in known.runs.items()})
+    put_events(link, plan.events, utc_now())
+    return plan.made
+
+
+def put_events(link: sa.Connection, said: Sequence[batching.Said], at: datetime) -> None:
+    """Append events to the chain."""
+    say = _statements(link.dialect.name)
     seq, last_hash = link.exec_driver_sql(say.head).one()
-    rows = batching.chained(seq, last_hash, plan.events, utc_now())
+    rows = batching.chained(seq, last_hash, said, at)
     _put(link, say.put_events, events, rows)
     link.exec_driver_sql(say.put_head, (rows[-1]["seq"], rows[-1]["hash"]))
-    return plan.made
+
+
+def last_seq(link: sa.Connection) -> int:
+    """The number of the newest event."""
+    return int(link.exec_driver_sql(_statements(link.dialect.name).head).one()[0])
+
+
+def put_points(link: sa.Connection, rows: Sequence[batching.Row], seq: int) -> Sequence[batching.Row]:
+    """Insert metric points that are not there, as those of event `seq`; returns those."""
+    sqlite = link.dialect.name == "sqlite"
+    given = [
+        (
+            row["run_id"],
+            row["key"],
+            row["step"],
+            row["at"],
+            "nan" if sqlite and row["value"] != row["value"] else row["value"],
+            seq,
+        )
+        for row in rows
+    ]
+    say_points = _statements(link.dialect.name).put_points
+    done = link.exec_driver_sql(say_points, given)
+    if done.rowcount == len(rows):
+        return rows
+    found = link.execute(sa.select(points).where(points.c.batch == seq)).mappings()
+    return [{name: row[name] for name in ("run_id", "key", "step", "at", "value")} for row in found]
+
+
+def bodies(link: sa.Connection, run_ids: Sequence[str]) -> list[tuple[str, str, str]]:
+    """(id, status, body) of those runs that are there."""
+    asked = _statements(link.dialect.name).runs
+    return [(row[0], row[1], row[2]) for row in link.exec_driver_sql(asked, (_json(run_ids),))]
 
 
 def among_keys(link: sa.Connection, keys: Sequence[str]) -> sa.TextClause:
@@ -146,6 +189,7 @@ def _statements(dialect: str) -> Statements:
         put_artifacts=_insert(artifacts),
         put_edges=_insert(edges),
         put_events=_insert(events),
+        put_points=f"{_insert(points)} ON CONFLICT DO NOTHING",
         head="SELECT seq, hash FROM head",
         put_head="UPDATE head SET seq = ?, hash = ?",
         among_keys=f"runs.key {among.replace('?', ':tidemill_keys')}",
