@@ -117,6 +117,8 @@ class SqlGraph:
                         link.execute(table.update().where(key == row[key.name]), made)
                         self._append(link, *records.erasure(table.name, made, reason), actor)
                         changed.append(records.erased_name(table.name, made))
+            if changed:
+                tracked.experiments_again(link)
         with readable_errors(self._engine, self._wait_s):
             self._free(self._engine)
         return changed

@@ -15,14 +15,15 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from tidemill.core.graphs.schema import experiments, run_params, run_tags, tracked
-from tidemill.core.ids import parse_time, utc_now
+from tidemill.core.graphs.schema import events, experiments, run_params, run_tags, tracked
+from tidemill.core.ids import parse_time
 
 KINDS = ("track.", "train.")
 OWN = "track.run"  # the kind of a user's own runs: they may go on after their end
 EXPERIMENT, STAGE, DELETED = "tidemill.experiment", "tidemill.stage", "tidemill.deleted"
 OWNER = "mlflow.user"  # a tag: who ran it, where that is not whoever sent it
-DEFAULT = 0
+DEFAULT = 0  # the experiment that is always there
+EXPERIMENT_EVENT = "experiment"  # its body is the whole state
 Row = Mapping[str, Any]
 
 
@@ -98,11 +99,15 @@ def put_experiment(link: sa.Connection, body: Mapping[str, Any]) -> None:
     link.execute(experiments.insert(), row)
 
 
-def make_default(link: sa.Connection) -> None:
-    """The experiment that is always there."""
-    now = ms(utc_now())
-    state = {"id": DEFAULT, "name": "Default", "stage": "active", "created_ms": now, "updated_ms": now}
-    put_experiment(link, {**state, "location": "", "tags": {}})
+def experiments_again(link: sa.Connection) -> None:
+    """Copy all experiments anew, after events were amended."""
+    last = (
+        sa.select(sa.func.max(events.c.seq))
+        .where(events.c.kind == EXPERIMENT_EVENT, events.c.subject >= "experiment/", events.c.subject < "experiment0")
+        .group_by(events.c.subject)
+    )
+    for body in link.execute(sa.select(events.c.body).where(events.c.seq.in_(last))).scalars().all():
+        put_experiment(link, json.loads(body))
 
 
 def ms(at: datetime) -> int:

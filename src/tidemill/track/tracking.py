@@ -1,0 +1,308 @@
+"""Runs as clients drive them: opened and ended by separate calls, their parameters, metrics and tags added one by one.
+
+They are runs of the graph, kind "track.run", each state of which is in the log. What is read here are runs of every
+kind that trackers show: the user's own, and fits and trials.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Literal, NamedTuple
+
+import sqlalchemy as sa
+
+from tidemill.core.errors import BadInput, NotFound
+from tidemill.core.graphs.schema import latest, points, tracked
+from tidemill.core.graphs.tracked import DEFAULT, DELETED, EXPERIMENT, OWN, STAGE, ms, shown, texts
+from tidemill.core.graphs.transacting import Transaction
+from tidemill.core.ids import new_id, parse_time, utc_now
+from tidemill.core.types import Batch, Point, Run, Status
+from tidemill.core.workspace import Workspace
+from tidemill.track import experiments
+from tidemill.track.committing import committer_of, reading
+
+NAME_TAG, PARENT_TAG, OWNER_TAG = "mlflow.runName", "mlflow.parentRunId", "mlflow.user"
+SCHEDULED = "tidemill.scheduled"  # a tag: the run is announced, and has not begun
+
+
+class Latest(NamedTuple):
+    """The last value of a metric: the one of the largest (step, time, value)."""
+
+    value: float
+    step: int
+    at_ms: int
+
+
+class Logged(NamedTuple):
+    """One value of a metric."""
+
+    value: float
+    step: int
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tracked:
+    """A run as trackers show it. params: as texts. tags: the user's. start_ms, end_ms, deleted_ms: since 1970."""
+
+    run: Run
+    experiment: int
+    stage: Literal["active", "deleted"]
+    owner: str
+    start_ms: int
+    end_ms: int | None
+    deleted_ms: int | None
+    params: Mapping[str, str]
+    tags: Mapping[str, str]
+    metrics: Mapping[str, Latest]
+
+    @property
+    def scheduled(self) -> bool:
+        """Whether it is announced and has not begun."""
+        return SCHEDULED in self.run.tags
+
+
+def start(
+    ws: Workspace,
+    experiment: int = DEFAULT,
+    *,
+    name: str = "",
+    start_ms: int | None = None,
+    tags: Mapping[str, str] | None = None,
+    scheduled: bool = False,
+) -> Tracked:
+    """Open a run. Its name: as given, or by its tag "mlflow.runName", or made up; its parent, by its tag
+    "mlflow.parentRunId".
+
+    Raises NotFound for an unknown experiment or parent, BadInput for a deleted one.
+    """
+    given = {key: value for key, value in (tags or {}).items() if not key.startswith("tidemill.")}
+    shown_name = name or given.get(NAME_TAG, "") or _made_up()
+    hidden = {EXPERIMENT: str(experiment)} | ({SCHEDULED: "yes"} if scheduled else {})
+    run = Run(
+        id=new_id(),
+        kind=OWN,
+        name=shown_name,
+        status="running",
+        started_at=_time(start_ms) if start_ms else utc_now(),
+        tags={**given, NAME_TAG: shown_name, **hidden},
+        parent=given.get(PARENT_TAG) or None,
+        actor=ws.settings.who,
+    )
+
+    def operation(now: Transaction) -> Tracked:
+        experiments.require(now, experiment)
+        now.write(Batch([run]))
+        return _read(now.link, run)
+
+    return committer_of(ws).call(operation)
+
+
+def get(ws: Workspace, run_id: str) -> Tracked:
+    """The run of that id. Raises NotFound."""
+    found = ws.graph.get(run_id) if run_id else None
+    if not isinstance(found, Run) or found.id != run_id:
+        raise NotFound(f"no run {run_id!r}")
+    with reading(ws) as link:
+        return _read(link, found)
+
+
+def update(
+    ws: Workspace,
+    run_id: str,
+    *,
+    status: Status | Literal["scheduled"] | None = None,
+    end_ms: int | None = None,
+    name: str | None = None,
+) -> Tracked:
+    """Give a run another status or name. A run that ended goes on where its status is "running" again."""
+
+    def change(run: Run, now: Transaction) -> Run:
+        made = run
+        if name:
+            made = replace(made, name=name, tags={**made.tags, NAME_TAG: name})
+        if status is not None:
+            tags = {key: value for key, value in made.tags.items() if key != SCHEDULED}
+            made = replace(made, tags={**tags, SCHEDULED: "yes"} if status == "scheduled" else tags)
+            made = replace(made, status="running" if status == "scheduled" else status)
+        if made.status == "running":
+            return replace(made, ended_at=None)
+        ended = _time(end_ms) if end_ms else made.ended_at or utc_now()
+        return replace(made, ended_at=ended, metrics=_results(now.link, run.id))
+
+    return _changed(ws, run_id, change)
+
+
+def log(
+    ws: Workspace,
+    run_id: str,
+    *,
+    metrics: Sequence[Point] = (),
+    params: Mapping[str, str] | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> None:
+    """Add to a run in one transaction; the same again changes nothing.
+
+    Raises BadInput where a parameter is there with another value, or the run is deleted: nothing is written then.
+    """
+
+    def operation(now: Transaction) -> None:
+        if params or tags:
+            run = now.run(run_id)
+            _require_active(run)
+            made = _with(run, params or {}, tags or {})
+            if made != run:
+                now.write(Batch([made]))
+        else:
+            _require_there(now.link, run_id)
+        if metrics:
+            now.log({run_id: metrics})
+
+    committer_of(ws).call(operation)
+
+
+def delete_tag(ws: Workspace, run_id: str, key: str) -> None:
+    """Take a tag away. Raises NotFound where the run has none of that name."""
+
+    def change(run: Run, _: Transaction) -> Run:
+        if key not in shown(run.tags):
+            raise NotFound(f"run {run.id} has no tag {key!r}")
+        return replace(run, tags={name: value for name, value in run.tags.items() if name != key})
+
+    _changed(ws, run_id, change)
+
+
+def delete(ws: Workspace, run_id: str) -> None:
+    """Hide a run from searches for active ones; `restore` brings it back."""
+    hidden = {STAGE: "deleted", DELETED: str(ms(utc_now()))}
+    _changed(ws, run_id, lambda run, _: replace(run, tags={**run.tags, **hidden}), deleted=None)
+
+
+def restore(ws: Workspace, run_id: str) -> None:
+    """Bring a deleted run back."""
+
+    def change(run: Run, _: Transaction) -> Run:
+        return replace(run, tags={key: value for key, value in run.tags.items() if key not in (STAGE, DELETED)})
+
+    _changed(ws, run_id, change, deleted=None)
+
+
+def history(ws: Workspace, run_id: str, key: str, *, offset: int = 0, limit: int | None = None) -> list[Logged]:
+    """The values of a metric in order of (step, time, value); offset: so many of them are left out."""
+    statement = sa.select(points.c.value, points.c.step, points.c.at).where(
+        points.c.run_id == run_id, points.c.key == key
+    )
+    statement = statement.order_by(points.c.step, points.c.at, points.c.value).limit(limit).offset(offset)
+    with reading(ws) as link:
+        return [Logged(row.value, row.step, ms(parse_time(row.at))) for row in link.execute(statement)]
+
+
+def of_bodies(link: sa.Connection, runs: Sequence[Run]) -> list[Tracked]:
+    """These runs as trackers show them, in their order; two statements, however many they are."""
+    ids = [run.id for run in runs]
+    heads = {row.run_id: row for some in _chunks(ids) for row in link.execute(_among(tracked, some))}
+    values: dict[str, dict[str, Latest]] = {}
+    for some in _chunks(ids):
+        for row in link.execute(_among(latest, some)):
+            value = float("nan") if row.is_nan else row.value
+            values.setdefault(row.run_id, {})[row.key] = Latest(value, row.step, row.at_ms)
+    return [_made(run, heads[run.id], values.get(run.id, {})) for run in runs if run.id in heads]
+
+
+def _read(link: sa.Connection, run: Run) -> Tracked:
+    for found in of_bodies(link, [run]):
+        return found
+    raise NotFound(f"run {run.id} is a {run.kind}, which trackers do not show; see `tidemill runs show {run.id}`")
+
+
+def _made(run: Run, head: sa.Row[tuple[object, ...]], metrics: Mapping[str, Latest]) -> Tracked:
+    return Tracked(
+        run,
+        head.experiment,
+        head.stage,
+        head.owner,
+        head.start_ms,
+        head.end_ms,
+        head.deleted_ms,
+        texts(run.params),
+        shown(run.tags),
+        metrics,
+    )
+
+
+def _changed(
+    ws: Workspace,
+    run_id: str,
+    change: Callable[[Run, Transaction], Run],
+    *,
+    deleted: Literal["refused"] | None = "refused",
+) -> Tracked:
+    def operation(now: Transaction) -> Tracked:
+        run = now.run(run_id)
+        if deleted == "refused":
+            _require_active(run)
+        made = change(run, now)
+        if made != run:
+            now.write(Batch([made]))
+        return _read(now.link, made)
+
+    return committer_of(ws).call(operation)
+
+
+def _with(run: Run, params: Mapping[str, str], tags: Mapping[str, str]) -> Run:
+    for key, value in params.items():
+        had = texts({key: run.params[key]})[key] if key in run.params else value
+        if had != value:
+            raise BadInput(
+                f"parameter {key!r} of run {run.id} is {had!r} already, not {value!r}: a parameter keeps its value; "
+                "log it under another name, or as a tag"
+            )
+    given = {key: value for key, value in tags.items() if not key.startswith("tidemill.")}
+    made = replace(run, tags={**run.tags, **given}, name=given.get(NAME_TAG) or run.name)
+    new = {key: value for key, value in params.items() if key not in run.params}
+    made = replace(made, params={**made.params, **new}) if new else made
+    return replace(made, parent=given[PARENT_TAG]) if given.get(PARENT_TAG) else made
+
+
+def _results(link: sa.Connection, run_id: str) -> dict[str, float]:
+    rows = link.execute(_among(latest, [run_id]))
+    return {row.key: float("nan") if row.is_nan else row.value for row in rows}
+
+
+def _require_active(run: Run) -> None:
+    if run.tags.get(STAGE) == "deleted":
+        raise BadInput(f"run {run.id} is deleted; restore it first")
+
+
+def _require_there(link: sa.Connection, run_id: str) -> None:
+    stage = link.execute(sa.select(tracked.c.stage).where(tracked.c.run_id == run_id)).scalar()
+    if stage is None:
+        raise NotFound(f"no run {run_id!r}")
+    if stage == "deleted":
+        raise BadInput(f"run {run_id} is deleted; restore it first")
+
+
+def _among(table: sa.Table, ids: Sequence[str]) -> sa.Select[tuple[object, ...]]:
+    return sa.select(table).where(table.c.run_id.in_(ids))
+
+
+def _chunks(ids: Sequence[str]) -> list[Sequence[str]]:
+    return [ids[place : place + 1000] for place in range(0, len(ids), 1000)]
+
+
+def _time(at_ms: int) -> datetime:
+    return datetime.fromtimestamp(at_ms / 1000, UTC)
+
+
+def _made_up() -> str:
+    words = [random.choice(each.split()) for each in _WORDS]  # noqa: S311  a name, no secret
+    return "-".join([*words, str(random.randrange(1000))])  # noqa: S311  as above
+
+
+_WORDS = (
+    "amber bold brisk calm clear deep early even fair fresh keen late mild neat quick quiet rare swift tidal warm",
+    "bay brook cape cove creek delta ebb fjord gulf lagoon lake marsh mill pond reef river shore strait tide wave",
+)
