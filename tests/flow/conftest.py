@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,9 +17,18 @@ from tidemill.core.workspace import Workspace, open_workspace
 PROGRAMS = Path(__file__).parent / "programs"
 
 
+# "remote" as a trial by hand of all tests here on PostgreSQL and S3: TIDEMILL_PLACE=remote pytest tests/flow
+PLACE = os.environ.get("TIDEMILL_PLACE", "local")
+
+
 @pytest.fixture
-def ws(tmp_path: Path) -> Iterator[Workspace]:
-    made = open_workspace(tmp_path / "a.mill")
+def ws(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Workspace]:
+    """A folder, or, where a test asks for "remote", PostgreSQL and S3."""
+    if getattr(request, "param", PLACE) == "remote":
+        bucket: str = request.getfixturevalue("bucket")
+        made = open_workspace(request.getfixturevalue("new_database")(), store=f"s3://{bucket}/w")
+    else:
+        made = open_workspace(tmp_path / "a.mill")
     yield made
     made.close()
 

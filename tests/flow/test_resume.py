@@ -126,7 +126,7 @@ def test_a_full_disk_ends_the_execution_with_a_readable_error_and_it_goes_on_aft
     program = PROGRAM.replace(
         'print("ready", flush=True)',
         "import resource, signal\nsignal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))",
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (450_000, 450_000))",
     ).replace("pieces.work, {}", "pieces.wide, {'n': 2000}")
     command = [sys.executable, "-c", program, str(ws.root), str(Path(str(pieces.__file__)).parent), "here"]
     ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
