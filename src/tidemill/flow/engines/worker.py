@@ -171,7 +171,10 @@ def main(channel: int, lifeline: int) -> None:
         for stream in (sys.stdout, sys.stderr):
             with suppress(Exception):
                 stream.flush()
-        connection.send_bytes(reply)
+        try:
+            connection.send_bytes(reply)
+        except OSError:  # whoever asked is gone
+            return
         del order, reply
 
 
