@@ -1,0 +1,186 @@
+"""One statement for a page of runs.
+
+Each way to the page is an arm of a UNION ALL, with a gate that lets it run only where it is the right one:
+
+- where a comparison of the filter leaves few runs, these are looked up and sorted;
+- else the runs are read in their order from an index, and the filter is asked of each until the page is full. In the
+  order of a metric these are first the runs with a value, then, where they do not fill the page, those with NaN, then
+  those without; each experiment has its own part of the index.
+
+So a page costs what it holds and not what the experiment holds, but where few of many runs match a filter that no index
+serves, and in the order of a parameter, a tag or an attribute other than the start: there all runs are looked at.
+"""
+
+# ruff: noqa: S608  what users wrote is bound, never in the text of a statement (pieces.py)
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from tidemill.track.searching import conditions, lineage
+from tidemill.track.searching.conditions import condition
+from tidemill.track.searching.grammar import All, Comparison, Expression
+from tidemill.track.searching.ordering import (
+    NOTHING,
+    Place,
+    Term,
+    after,
+    columns,
+    order_by,
+    order_by_columns,
+    seek,
+)
+from tidemill.track.searching.pieces import ALWAYS, Piece, all_of, concat, joined
+
+HEADS = ("run_id", "experiment", "stage", "status", "name", "owner", "start_ms", "end_ms", "deleted_ms")
+FEW = 2000  # so many runs are looked up and sorted in a few ms
+APART = 8  # experiments and stages of a search that are each read from their own part of an index
+PROBES = 3  # comparisons of a filter that are tried for leaving few
+_HEADS = ", ".join(f"t.{name}" for name in HEADS)
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Where runs are searched."""
+
+    experiments: tuple[int, ...]
+    stages: tuple[str, ...]
+
+    def within(self) -> Piece:
+        """Of the row t."""
+        one = Piece("t.experiment = ?", self.experiments)
+        many = Piece(f"t.experiment IN ({', '.join('?' * len(self.experiments))})", self.experiments)
+        stage = Piece("t.stage = ?", self.stages) if len(self.stages) == 1 else ALWAYS
+        return all_of([one if len(self.experiments) == 1 else many, *([] if stage is ALWAYS else [stage])])
+
+    def parts(self) -> list[Scope]:
+        """One experiment and one stage each, where they are few."""
+        found = [Scope((experiment,), (stage,)) for experiment in self.experiments for stage in self.stages]
+        return found if len(found) <= APART else [self]
+
+
+@dataclass(frozen=True, slots=True)
+class _Arm:
+    """A way to some rows of the page. source: FROM what. level: rows of a higher one come after those of a lower."""
+
+    source: Piece
+    where: tuple[Piece, ...]
+    terms: tuple[Term, ...]
+    level: int = 0
+    gate: str = ""
+
+
+def page(
+    scope: Scope,
+    asked: Expression | None,
+    terms: tuple[Term, ...],
+    place: Place | None,
+    *,
+    rows: int,
+    dialect: str,
+) -> Piece:
+    """The first rows in their order, or those after a place: HEADS, then rank and value of each term."""
+    matching = ALWAYS if asked is None else condition(asked, dialect)
+    few = [] if asked is None else _few(asked, scope, dialect)
+    arms: list[_Arm] = []
+    for at in range(len(few)):
+        gate = f"{_before(at)}(SELECT count(*) FROM few{at}) <= {FEW}"
+        arms.append(replace(_whole(scope, terms, place, f"few{at} f CROSS JOIN tracked t"), gate=gate))
+    arms += [replace(each, gate=_before(len(few)).removesuffix(" AND ")) for each in _in_order(scope, terms, place)]
+    made = [Piece(f"few{at} AS MATERIALIZED ({each.text} LIMIT {FEW + 1})", each.values) for at, each in enumerate(few)]
+    if len(arms) == 1:
+        return _select(arms[0], matching, "", rows)
+    for at, arm in enumerate(arms):
+        counts = [f"(SELECT count(*) FROM a{each})" for each in range(at) if arms[each].level < arm.level]
+        full = f"{' + '.join(counts)} < {rows}" if counts else ""
+        gate = " AND ".join(each for each in (arm.gate, full) if each)
+        made.append(concat(f"a{at} AS MATERIALIZED (", _select(arm, matching, gate, rows), ")"))
+    union = " UNION ALL ".join(f"SELECT * FROM a{at}" for at in range(len(arms)))
+    return concat("WITH ", joined(", ", made), f" {union} ORDER BY {order_by_columns(terms)} LIMIT {rows}")
+
+
+def _before(at: int) -> str:
+    return "".join(f"(SELECT count(*) FROM few{each}) > {FEW} AND " for each in range(at))
+
+
+def _select(arm: _Arm, matching: Piece, gate: str, rows: int) -> Piece:
+    source = concat(f"(SELECT 1 AS go WHERE {gate}) gate CROSS JOIN ", arm.source) if gate else arm.source
+    joins = joined("", [term.join for term in arm.terms if term.join is not None])
+    return concat(
+        f"SELECT {_HEADS}, {columns(arm.terms)} FROM ",
+        source,
+        joins,
+        " WHERE ",
+        joined(" AND ", [*arm.where, matching]),
+        f" ORDER BY {order_by(arm.terms)} LIMIT {rows}",
+    )
+
+
+def _whole(scope: Scope, terms: tuple[Term, ...], place: Place | None, source: str) -> _Arm:
+    where = [Piece("t.run_id = f.run_id")] if source.startswith("few") else []
+    where.append(scope.within())
+    if place is not None:
+        where += [seek(terms[0], place[0][1]), after(terms, place)] if terms[0].rank == "0" else [after(terms, place)]
+    return _Arm(Piece(source), tuple(where), terms)
+
+
+def _in_order(scope: Scope, terms: tuple[Term, ...], place: Place | None) -> list[_Arm]:
+    first = terms[0]
+    if first.field.entity == "attribute" and first.field.key != "start_time":
+        return [_whole(scope, terms, place, "tracked t")]
+    if first.field.entity in ("param", "tag"):
+        return [_whole(scope, terms, place, "tracked t")]
+    if first.field.entity == "attribute":
+        return [_whole(each, terms, place, "tracked t") for each in scope.parts()]
+    arms: list[_Arm] = []
+    for each in Scope(scope.experiments, ("any",)).parts():
+        here = Scope(each.experiments, scope.stages)
+        arms += [_by_metric(here, terms, place, level) for level in range(3) if not place or place[0][0] <= level]
+    return arms
+
+
+def _by_metric(scope: Scope, terms: tuple[Term, ...], place: Place | None, level: int) -> _Arm:
+    """The runs that have a value of the metric (level 0), NaN (1), or none (2), in the order of the index."""
+    join = terms[0].join
+    assert join is not None
+    value = "o0.value" if level == 0 else NOTHING
+    first = replace(terms[0], rank=str(level), value=value, join=None)
+    terms = (first, *terms[1:])
+    where: list[Piece] = []
+    if place is not None and place[0][0] == level:
+        where = [seek(first, place[0][1]), after(terms, place)]
+    if level == 2:
+        none = Piece("NOT EXISTS (SELECT 1 FROM latest o0 WHERE o0.run_id = t.run_id AND o0.key = ?)", join.values)
+        return _Arm(Piece("tracked t"), (scope.within(), none, *where), terms, level)
+    here = Piece(f"o0.experiment IN ({', '.join('?' * len(scope.experiments))})", scope.experiments)
+    if len(scope.experiments) == 1:
+        here = Piece("o0.experiment = ?", scope.experiments)
+    has = Piece(f"o0.key = ? AND o0.value IS {'NOT ' if level == 0 else ''}NULL AND t.run_id = o0.run_id", join.values)
+    return _Arm(Piece("latest o0 CROSS JOIN tracked t"), (here, has, scope.within(), *where), terms, level)
+
+
+def _few(asked: Expression, scope: Scope, dialect: str) -> list[Piece]:
+    """Statements of the runs that comparisons leave, each of which all that match are among, found by an index."""
+    parts = asked.parts if isinstance(asked, All) else (asked,)
+    found = [_found(part, scope, dialect) for part in parts if isinstance(part, Comparison)]
+    some = sorted((each for each in found if each is not None), key=lambda each: each[0])
+    return [piece for _, piece in some[:PROBES]]
+
+
+def _found(asked: Comparison, scope: Scope, dialect: str) -> tuple[int, Piece] | None:
+    """How likely it is not to leave few, and the statement; None where no index serves."""
+    field, exact = asked.field, asked.operator in ("=", "IN")
+    if field.entity == "attribute" and field.key == "run_id" and exact:
+        return 0, concat("SELECT t.run_id FROM tracked t WHERE ", conditions.attribute(asked, dialect))
+    if field.entity == "lineage" and field.key != "git.commit" and exact:
+        return 1, Piece(*lineage.runs(asked, dialect))
+    if field.entity in ("param", "tag") and exact:
+        table = conditions.TABLES[field.entity]
+        of = conditions.of_logged(asked, "x", dialect)
+        return 2, concat(Piece(f"SELECT x.run_id FROM {table} x WHERE x.key = ? AND ", (field.key,)), of)
+    if field.entity == "metric" and asked.operator in ("=", "IN", "<", "<=", ">", ">="):
+        marks = ", ".join("?" * len(scope.experiments))
+        start = f"SELECT x.run_id FROM latest x WHERE x.experiment IN ({marks}) AND x.key = ? AND "
+        of = conditions.of_logged(asked, "x", dialect)
+        return 3, concat(Piece(start, (*scope.experiments, field.key)), of)
+    return None
