@@ -19,7 +19,7 @@ from tidemill.core.types import DatasetVersion
 from tidemill.core.workspace import Workspace, open_workspace
 from tidemill.data import datasets
 from tidemill.data.catalogue import access, governance, policies
-from tidemill.track import runs
+from tidemill.track import own
 
 PEOPLE = pl.DataFrame(
     {
@@ -104,7 +104,7 @@ def test_a_filter_on_a_masked_column_sees_the_mask_only(ws: Workspace, version: 
 
 
 def test_columns_that_came_from_personal_ones_are_masked_too(ws: Workspace, version: DatasetVersion) -> None:
-    with runs.run(ws, "derive", inputs=[version]) as run:
+    with own.run(ws, "derive", inputs=[version]) as run:
         made = datasets.add(ws, "mails", PEOPLE.select("person", "surname"), key="person")
         run.link_output(made)
     assert seen(ws, made)["surname"].to_list() == ["***", "***", None]

@@ -18,7 +18,7 @@ from tidemill.data.catalogue.cards import card
 from tidemill.data.quality import contracts, profiles
 from tidemill.data.quality.contract import Contract
 from tidemill.prepare.cleaning import clean_dataset, drop_duplicates
-from tidemill.track import runs
+from tidemill.track import own
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -81,7 +81,7 @@ def test_a_card_tells_what_people_said_and_what_the_records_know(ws: Workspace) 
     contracts.evaluate(ws, version)
     profiles.of(ws, version)
     model = Artifact("m" * 32, "model", "buyers", 0, "1" * 64, START, None, {"target": "bought"})
-    with runs.run(ws, "fit", inputs=[version]) as run:
+    with own.run(ws, "fit", inputs=[version]) as run:
         run.emit("model", "buyers", digest=model.digest, meta=model.meta)
     text = card(ws, version)
     for line in (
@@ -127,7 +127,7 @@ def test_the_same_records_give_the_same_card(ws: Workspace) -> None:
 def test_what_came_in_from_another_dataset_is_named(ws: Workspace) -> None:
     source = calls(ws)
     governance.tag(ws, "calls", "email", "pii:email")
-    with runs.run(ws, "derive", inputs=[source]) as run:
+    with own.run(ws, "derive", inputs=[source]) as run:
         made = datasets.add(ws, "mails", ws.tables.frame(source.pinned).select("call", "email"), key="call")
         run.link_output(made)
     lines = card(ws, made).splitlines()

@@ -26,7 +26,7 @@ from tidemill.data.catalogue.tagging import tagged
 from tidemill.data.feature_store import features, views
 from tidemill.prepare.cleaning import drop_duplicates
 from tidemill.project import Project
-from tidemill.track import runs
+from tidemill.track import own, runs
 from tidemill.watch import log
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -156,7 +156,7 @@ def test_the_report_of_a_search_holds_no_value(ws: Workspace) -> None:
 def test_tags_pass_into_what_a_run_made_of_a_dataset(ws: Workspace) -> None:
     version = people(ws)
     governance.tag(ws, "people", "email", "pii:email")
-    with runs.run(ws, "derive", inputs=[version]) as run:
+    with own.run(ws, "derive", inputs=[version]) as run:
         frame = ws.tables.frame(version.pinned).select(
             "person", "email", contact_email="email", size=pl.lit(1, dtype=pl.Int64)
         )
@@ -283,7 +283,7 @@ def test_a_recipe_whose_bytes_were_erased_still_tells_its_raw_columns(story: tup
 def test_tags_pass_into_deployments_and_the_prediction_log(story: tuple[Workspace, ModelVersion]) -> None:
     ws, model = story
     made = Artifact("d" * 32, "deployment", "buyers", 0, "1" * 64, START, None, {"model": model.id})
-    with runs.run(ws, "deploy", inputs=[model]) as run:
+    with own.run(ws, "deploy", inputs=[model]) as run:
         deployment = run.emit("deployment", "buyers", digest=made.digest, meta=made.meta)
     assert tagged(ws, deployment) == tagged(ws, model.artifact)
     answer = Prediction(
@@ -306,7 +306,7 @@ def test_a_column_of_its_own_name_wins_over_one_that_its_name_ends_with(ws: Work
     frame = pl.DataFrame({"id": ["1"], "name": ["Ada"], "tail_name": ["N1"]})
     version = datasets.add(ws, "planes", frame, key="id")
     governance.tag(ws, "planes", "name", "pii:name")
-    with runs.run(ws, "derive", inputs=[version]) as run:
+    with own.run(ws, "derive", inputs=[version]) as run:
         made = datasets.add(ws, "tails", frame.select("id", "tail_name", owner_name="name"), key="id")
         run.link_output(made)
     assert list(tagged(ws, made.artifact)) == ["owner_name"]

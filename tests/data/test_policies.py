@@ -17,7 +17,7 @@ from tidemill.core.workspace import Workspace, open_workspace
 from tidemill.data import datasets
 from tidemill.data.catalogue import policies
 from tidemill.data.versioning import branches
-from tidemill.track import runs
+from tidemill.track import own, runs
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 FAR = datetime(2999, 1, 1, tzinfo=UTC)
@@ -99,7 +99,7 @@ def test_taking_the_last_purpose_back_leaves_none(ws: Workspace) -> None:
 
 def test_derived_data_keeps_the_limits_of_what_it_came_from(ws: Workspace) -> None:
     version = visits(ws)
-    with runs.run(ws, "derive", inputs=[version]) as run:
+    with own.run(ws, "derive", inputs=[version]) as run:
         made = visits(ws, range(3), "sample")
         run.link_output(made)
     policies.allow(ws, "visits", "churn", "consent")

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from tidemill.core.errors import BadInput
 from tidemill.core.ids import parse_time
-from tidemill.core.recording import Recorder, key_of
-from tidemill.core.types import Artifact, DatasetVersion, ModelVersion, Run
+from tidemill.core.recording import key_of
+from tidemill.core.types import Artifact, DatasetVersion, ModelVersion, Run, View
 from tidemill.core.workspace import Workspace, open_workspace
 from tidemill.project.contracts import Contracts
 from tidemill.project.data import Data, Ref
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from tidemill.data.rows import Rows
     from tidemill.improve.loop import Better, Decision, LoopSpec
     from tidemill.serve.deploy import Served
+    from tidemill.track.own import OwnRun
     from tidemill.train.fit import Fitted
     from tidemill.train.scoring.evaluating import Comparison
     from tidemill.watch.monitor import Monitor
@@ -350,13 +351,25 @@ class Project:
 
     # ------------------------------------------------------------------------------------------------ runs and lineage
 
-    @contextmanager
-    def run(self, name: str, *, params: Mapping[str, Any] | None = None) -> Iterator[Recorder]:
-        """A recorded run of your own code: `with mill.run("look") as run: run.log("loss", 0.3, step=1)`."""
-        from tidemill.track import runs
+    def run(
+        self,
+        name: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        tags: Mapping[str, str] | None = None,
+        inputs: Sequence[Artifact | View] = (),
+        experiment: str = "",
+        system_metrics: float | None = None,
+    ) -> AbstractContextManager[OwnRun]:
+        """A recorded run of your own code: `with mill.run("look") as run: run.log("loss", 0.3, step=1)`.
 
-        with runs.run(self.ws, name, params=params) as recorder:
-            yield recorder
+        experiment: the name of one, made where there is none. system_metrics: seconds between samples of the machine.
+        """
+        from tidemill.track import own
+
+        return own.run(
+            self.ws, name, params=params, tags=tags, inputs=inputs, experiment=experiment, system_metrics=system_metrics
+        )
 
     def get(self, node_id: str) -> Run | Artifact:
         """The run or artifact of that id, or of its first 8 digits or more."""

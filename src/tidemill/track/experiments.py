@@ -41,13 +41,16 @@ def create(ws: Workspace, name: str, *, location: str = "", tags: Mapping[str, s
 
     def operation(now: Transaction) -> Experiment:
         _require_free(now, name)
-        last = now.link.execute(sa.select(sa.func.max(experiments.c.id))).scalar_one()
-        at = ms(utc_now())
-        made = Experiment((DEFAULT if last is None else last) + 1, name, "active", at, at, location, dict(tags or {}))
-        _put(ws, now, made)
-        return made
+        return _made(ws, now, name, location, tags or {})
 
     return committer_of(ws).call(operation)
+
+
+def ensure(ws: Workspace, now: Transaction, name: str) -> Experiment:
+    """The experiment of that name, made where there is none, in a transaction. Raises BadInput for a deleted one."""
+    _require_name(name)
+    row = now.link.execute(sa.select(experiments).where(experiments.c.name == name)).mappings().first()
+    return _made(ws, now, name, "", {}) if row is None else _require_active(of_row(row))
 
 
 def get(ws: Workspace, experiment_id: int) -> Experiment:
@@ -142,6 +145,14 @@ def _changed(ws: Workspace, experiment_id: int, change: Any) -> Experiment:  # A
         return made
 
     return committer_of(ws).call(operation)
+
+
+def _made(ws: Workspace, now: Transaction, name: str, location: str, tags: Mapping[str, str]) -> Experiment:
+    last = now.link.execute(sa.select(sa.func.max(experiments.c.id))).scalar_one()
+    at = ms(utc_now())
+    made = Experiment((DEFAULT if last is None else last) + 1, name, "active", at, at, location, dict(tags))
+    _put(ws, now, made)
+    return made
 
 
 def _put(ws: Workspace, now: Transaction, made: Experiment) -> None:

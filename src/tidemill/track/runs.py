@@ -1,33 +1,15 @@
-"""Runs that a user opens himself, and tables that compare many."""
+"""Recorded runs: found, shown, and many in one table."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
 from tidemill.core.errors import NotFound
 from tidemill.core.ids import iso
-from tidemill.core.recording import Recorder, recorded
-from tidemill.core.types import Artifact, Query, Run, View
+from tidemill.core.types import Artifact, Query, Run
 from tidemill.core.workspace import Workspace
-
-
-@contextmanager
-def run(
-    ws: Workspace,
-    name: str,
-    *,
-    params: Mapping[str, Any] | None = None,
-    tags: Mapping[str, str] | None = None,
-    inputs: Sequence[Artifact | View] = (),
-) -> Iterator[Recorder]:
-    """A recorded run of the user's own code: `with mill.run("trial") as run: run.log("loss", 0.3, step=1)`."""
-    with recorded(
-        ws, "track.run", name, params=params, tags=tags, inputs=[(item.name, _artifact(item)) for item in inputs]
-    ) as recorder:
-        yield recorder
 
 
 def find(ws: Workspace, *, kind: str | None = None, name: str | None = None, limit: int = 100) -> list[Run]:
@@ -77,7 +59,3 @@ def compare(runs: Sequence[Run]) -> list[dict[str, Any]]:
         }
         for each in runs
     ]
-
-
-def _artifact(item: Artifact | View) -> Artifact:
-    return item if isinstance(item, Artifact) else item.artifact
