@@ -88,6 +88,12 @@ def readings(project: Project) -> list[Reading]:
     def evaluation(report_id: Name) -> Shown:
         return views.evaluation(project, report_id)
 
+    def leaderboards() -> Shown:
+        return views.leaderboards(project)
+
+    def leaderboard(which: Name) -> Shown:
+        return views.leaderboard(project, which)
+
     def deployments() -> Shown:
         return views.deployments(project)
 
@@ -138,6 +144,8 @@ def readings(project: Project) -> list[Reading]:
         Reading("/models", models, "models.html"),
         Reading("/models/{name}/{version}", model, "model.html"),
         Reading("/evaluations/{report_id}", evaluation, "evaluation.html"),
+        Reading("/leaderboards", leaderboards, "leaderboards.html"),
+        Reading("/leaderboards/{which}", leaderboard, "leaderboard.html"),
         Reading("/deployments", deployments, "deployments.html"),
         Reading("/deployments/{name}", deployment, "deployment.html"),
         Reading("/predictions/{prediction_id}", prediction, "prediction.html"),

@@ -26,6 +26,7 @@ VERBS = {
     "scheduler": ("scheduler", "Start what is due and what waits, until stopped."),
     "export": ("export", "A pipeline as a file for Airflow or Kubeflow."),
     "runs": ("runs", "Everything that ever ran."),
+    "leaderboard": ("leaderboard", "Which algorithm, and how sure that is."),
     "model": ("model", "Registered models."),
     "deployment": ("deployment", "Who answers, and how well."),
     "prediction": ("prediction", "One answer and all behind it."),

@@ -88,11 +88,27 @@ class Selection:
                 **options,
             )
 
-    def read(self, name_or_run: str) -> Leaderboard:
-        """The newest leaderboard of that name (a dataset's, by default), or the one of that run."""
+    def read(self, which: str) -> Leaderboard:
+        """The newest leaderboard of that name (a dataset's, by default), or the one of that run or report id."""
         from tidemill.train.selecting.leaderboard import read
 
-        return read(self.ws, name_or_run)
+        return read(self.ws, which)
+
+    def recipe(
+        self, rows: Rows, *, target: str | None = None, columns: Sequence[str] | None = None, aside: Sequence[str] = ()
+    ) -> Recipe:
+        """A plain recipe for a first leaderboard: numbers as they are, text of few values as 0/1 columns.
+
+        columns: by default all but the row id, the clocks, the target and those of `aside`; of these, text of many
+        values and times are left out. Where no column is left but there is an event time: hour, weekday and month of
+        that. Raises UnknownColumn, BadInput where nothing is left.
+        """
+        from tidemill.train.selecting.recipes import plain
+
+        clocks = {name for each in rows.inputs for name in (each.event_time, each.known_time)}
+        no_features = {rows.key, rows.event_time, target, *clocks, *aside}
+        wanted = [name for name in rows.columns if name not in no_features] if columns is None else list(columns)
+        return plain(rows.frame(), wanted, time=None if columns else rows.event_time, named=columns is not None)
 
     def names(self) -> list[str]:
         """The names of all leaderboards, the one used last first."""

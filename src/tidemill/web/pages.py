@@ -17,7 +17,18 @@ from starlette.requests import Request
 from tidemill import __version__
 from tidemill.api.views.shaping import Shown
 from tidemill.core.ids import digest
-from tidemill.web import calibration, dag, evaluating, gantt, histogram, markdown, performance, studying, tracing
+from tidemill.web import (
+    calibration,
+    dag,
+    evaluating,
+    gantt,
+    histogram,
+    leaderboards,
+    markdown,
+    performance,
+    studying,
+    tracing,
+)
 
 NAV = (
     ("/", "Overview"),
@@ -25,6 +36,7 @@ NAV = (
     ("/pipelines", "Pipelines"),
     ("/datasets", "Datasets"),
     ("/features", "Features"),
+    ("/leaderboards", "Leaderboards"),
     ("/models", "Models"),
     ("/deployments", "Deployments"),
     ("/alerts", "Alerts"),
@@ -61,6 +73,7 @@ class Pages:
             "drawn": evaluating,
             "gantt": gantt,
             "histogram": histogram.plot,
+            "standings": leaderboards.standings,
             "pictures": PICTURES,
             "study": studying,
             "trace_plot": tracing.plot,
@@ -78,6 +91,9 @@ class Pages:
             "short": short,
             "value": value,
             "markdown": markdown.html,
+            "figure": leaderboards.figure,
+            "size": leaderboards.size,
+            "micros": leaderboards.micros,
         }
 
     def render(self, template: str, request: Request, shown: Shown) -> str:

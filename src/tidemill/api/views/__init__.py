@@ -21,6 +21,7 @@ from tidemill.api.views.flows import (
     pipelines,
     schedules,
 )
+from tidemill.api.views.leaderboards import leaderboard, leaderboards
 from tidemill.api.views.models import model, models
 from tidemill.api.views.overview import overview, workspace_name
 from tidemill.api.views.predictions import prediction
@@ -50,6 +51,8 @@ __all__ = [
     "feature_views",
     "file_of",
     "images",
+    "leaderboard",
+    "leaderboards",
     "model",
     "models",
     "node",

@@ -121,6 +121,13 @@ def ranked(order: Sequence[str], standings: Mapping[str, Standing]) -> dict[str,
     return ranks
 
 
+def place_of(board: Leaderboard, line: Line) -> str:
+    """A line's rank as people read it: "1=" where it shares it, "-" where it has none."""
+    if line.rank is None:
+        return "-"
+    return f"{line.rank}=" if line.rank == 1 and len(board.tied) > 1 else str(line.rank)
+
+
 def _standing(value: Mapping[str, Any] | None) -> Standing | None:
     return None if value is None else Standing(**{**value, "value": _nan(value["value"])})
 
@@ -172,7 +179,7 @@ def _cells(board: Leaderboard, line: Line) -> list[str]:
     name = f"{line.name} (baseline)" if line.baseline else line.name
     if standing is None:
         return ["-", name, "", "", "", "", "", "", f"failed: {line.error}"]
-    shown = "-" if line.rank is None else f"{line.rank}=" if line.rank == 1 and len(board.tied) > 1 else str(line.rank)
+    shown = place_of(board, line)
     value = "none" if line.rank is None else _number(standing.value)
     interval = "" if standing.low is None else f"{_number(standing.low)} to {_number(standing.high)}"
     notes = []

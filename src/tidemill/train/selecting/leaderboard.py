@@ -12,8 +12,8 @@ import numpy as np
 
 from tidemill.core.engine import Engine, Resources
 from tidemill.core.errors import BadInput, NotFound, Refused, nearest
-from tidemill.core.recording import Recorder, recorded
-from tidemill.core.types import Artifact, DatasetVersion, Query
+from tidemill.core.recording import Recorder, outputs_of, recorded
+from tidemill.core.types import Artifact, DatasetVersion, Query, Run
 from tidemill.core.workspace import Workspace
 from tidemill.train import leakage, looks
 from tidemill.train.fit import CodeOf, fit_key, source_of
@@ -118,15 +118,36 @@ def leaderboard(
     return board
 
 
-def read(ws: Workspace, name_or_run: str) -> Leaderboard:
-    """The newest leaderboard of that name, or the one of that run. Raises NotFound."""
-    query = Query("artifact", kind="report", name=f"leaderboard/{name_or_run}", limit=1)
-    found = ws.graph.find(query) or ws.graph.find(Query("artifact", kind="report", run=name_or_run, limit=1))
+def read(ws: Workspace, which: str) -> Leaderboard:
+    """The leaderboard that `find` finds. Raises what it raises, WrongFormat for one of a newer tidemill."""
+    return boards.from_json(json.loads(ws.store.get(find(ws, which).digest)))
+
+
+def find(ws: Workspace, which: str) -> Artifact:
+    """The newest report of the leaderboard of that name, or the one of that run or of that report's id.
+
+    Raises NotFound, naming the nearest name.
+    """
+    named = ws.graph.find(Query("artifact", kind="report", name=f"leaderboard/{which}", limit=1))
+    found: list[Any] = [*named]
     if not found:
-        known = [each.name.removeprefix("leaderboard/") for each in listed(ws)]
-        raise NotFound(f"no leaderboard {name_or_run!r}; there are {', '.join(known)}.{nearest(name_or_run, known)}")
-    assert isinstance(found[0], Artifact)
-    return boards.from_json(json.loads(ws.store.get(found[0].digest)))
+        try:
+            node = ws.graph.get(which)
+        except (NotFound, BadInput):  # BadInput: some digits that begin several ids
+            node = None
+        found = [artifact for _, artifact in outputs_of(ws, node)] if isinstance(node, Run) else [node]
+    for each in found:
+        if isinstance(each, Artifact) and each.kind == "report" and each.meta.get("what") == "leaderboard":
+            return each
+    known = [each.name.removeprefix("leaderboard/") for each in listed(ws)]
+    there = f"there are {', '.join(known)}" if known else "there is none yet: `tidemill leaderboard run` makes one"
+    raise NotFound(f"no leaderboard {which!r}; {there}.{nearest(which, known)}")
+
+
+def recorded_as(ws: Workspace, name: str, *, limit: int = 100) -> list[Artifact]:
+    """All reports of the leaderboard of that name, newest first."""
+    found = ws.graph.find(Query("artifact", kind="report", name=f"leaderboard/{name}", limit=limit))
+    return [each for each in found if isinstance(each, Artifact)]
 
 
 def listed(ws: Workspace) -> list[Artifact]:
