@@ -38,10 +38,15 @@ def condition(expression: Expression, dialect: str) -> Piece:
     if isinstance(expression, Not):
         return concat("NOT ", bracketed(condition(expression.part, dialect)))
     if isinstance(expression, All):
-        return all_of([condition(part, dialect) for part in expression.parts])
+        return all_of([condition(part, dialect) for part in sorted(expression.parts, key=_cost)])
     if isinstance(expression, Some):
         return some_of([condition(part, dialect) for part in expression.parts])
     return _comparison(expression, dialect)
+
+
+def _cost(part: Expression) -> int:
+    """What looks at the row alone is asked before what looks into other tables."""
+    return 0 if isinstance(part, Comparison) and part.field.entity == "attribute" else 1
 
 
 def _comparison(asked: Comparison, dialect: str) -> Piece:

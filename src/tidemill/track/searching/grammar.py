@@ -16,6 +16,7 @@ Words are of any case, names of fields as they are.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from tidemill.core.errors import BadInput
@@ -191,13 +192,13 @@ class _Reading:
             return number(token.text)
         if token.kind == "text" and field.holds == "text":
             return token.text[1:-1]
-        if token.kind == "text" and field.holds == "either":
-            return token.text[1:-1]
-        if token.kind == "number" and field.holds == "either":
-            return number(token.text)
+        if token.kind in ("number", "text") and field.holds == "whole":
+            found = _whole(token.text)
+            if found is not None:
+                return found
         self._place -= 1
-        wanted = "a number" if field.holds == "number" else "a text in quotes, such as 'a',"
-        raise self._unexpected(f"{wanted} after {field.shown}")
+        wanted = {"number": "a number", "whole": "a whole number", "text": "a text in quotes, such as 'a',"}
+        raise self._unexpected(f"{wanted[field.holds]} after {field.shown}")
 
     def _list(self, field: Field) -> tuple[Value, ...]:
         if not self._took("open"):
@@ -222,6 +223,11 @@ class _Reading:
         seen = "the end" if token.kind == "end" else repr(token.text[:60])
         where = f"character {token.at + 1} of {self._text[:400]!r}"
         return BadInput(f"{seen} at {where}: expected {wanted}")
+
+
+def _whole(text: str) -> int | None:
+    match = re.fullmatch(r"(['\"]?)(-?\d{1,18})\1", text)
+    return int(match[2]) if match else None
 
 
 def number(text: str) -> int | float:

@@ -1,7 +1,7 @@
 """Orders as SQL over the table `tracked`, there named t, and the place in such an order where a page begins.
 
-As in MLflow's store: what has no value comes last, NaN before it, whichever the direction; then what began last, then by
-run id. So each order is two columns: a rank (0 a value, 1 NaN or none, 2 no metric) and the value itself.
+As in MLflow's store: what has no value comes last, NaN before it, whichever the direction; then what began last is
+first, then by run id. So each order is two columns: a rank (0 a value, 1 NaN or none, 2 no metric) and the value.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def columns(terms: Sequence[Term]) -> str:
     return ", ".join(f"{term.rank} AS k{at}r, {term.value} AS k{at}v" for at, term in enumerate(terms))
 
 
-def order_by(terms: Sequence[Term]) -> str:
+def order_by_terms(terms: Sequence[Term]) -> str:
     """Within one table: by their own names, so that an index may serve."""
     parts: list[str] = []
     for term in terms:

@@ -26,14 +26,14 @@ from tidemill.track.searching.ordering import (
     Term,
     after,
     columns,
-    order_by,
     order_by_columns,
+    order_by_terms,
     seek,
 )
 from tidemill.track.searching.pieces import ALWAYS, Piece, all_of, concat, joined
 
 HEADS = ("run_id", "experiment", "stage", "status", "name", "owner", "start_ms", "end_ms", "deleted_ms")
-FEW = 2000  # so many runs are looked up and sorted in a few ms
+FEW, SHARE = 2000, 5  # so many runs, or times those of the page, are sooner looked up and sorted than met in order
 APART = 8  # experiments and stages of a search that are each read from their own part of an index
 PROBES = 3  # comparisons of a filter that are tried for leaving few
 _HEADS = ", ".join(f"t.{name}" for name in HEADS)
@@ -82,37 +82,45 @@ def page(
     """The first rows in their order, or those after a place: HEADS, then rank and value of each term."""
     matching = ALWAYS if asked is None else condition(asked, dialect)
     few = [] if asked is None else _few(asked, scope, dialect)
+    most = max(FEW, SHARE * rows)
     arms: list[_Arm] = []
     for at in range(len(few)):
-        gate = f"{_before(at)}(SELECT count(*) FROM few{at}) <= {FEW}"
+        gate = f"{_before(at, most)}(SELECT count(*) FROM few{at}) <= {most}"
         arms.append(replace(_whole(scope, terms, place, f"few{at} f CROSS JOIN tracked t"), gate=gate))
-    arms += [replace(each, gate=_before(len(few)).removesuffix(" AND ")) for each in _in_order(scope, terms, place)]
-    made = [Piece(f"few{at} AS MATERIALIZED ({each.text} LIMIT {FEW + 1})", each.values) for at, each in enumerate(few)]
+    arms += [
+        replace(each, gate=_before(len(few), most).removesuffix(" AND ")) for each in _in_order(scope, terms, place)
+    ]
+    made = [
+        Piece(f"few{at} AS MATERIALIZED ({each.text} LIMIT {most + 1})", each.values) for at, each in enumerate(few)
+    ]
     if len(arms) == 1:
-        return _select(arms[0], matching, "", rows)
+        return _select(arms[0], matching, "", rows, dialect)
     for at, arm in enumerate(arms):
         counts = [f"(SELECT count(*) FROM a{each})" for each in range(at) if arms[each].level < arm.level]
         full = f"{' + '.join(counts)} < {rows}" if counts else ""
         gate = " AND ".join(each for each in (arm.gate, full) if each)
-        made.append(concat(f"a{at} AS MATERIALIZED (", _select(arm, matching, gate, rows), ")"))
+        made.append(concat(f"a{at} AS MATERIALIZED (", _select(arm, matching, gate, rows, dialect), ")"))
     union = " UNION ALL ".join(f"SELECT * FROM a{at}" for at in range(len(arms)))
     return concat("WITH ", joined(", ", made), f" {union} ORDER BY {order_by_columns(terms)} LIMIT {rows}")
 
 
-def _before(at: int) -> str:
-    return "".join(f"(SELECT count(*) FROM few{each}) > {FEW} AND " for each in range(at))
+def _before(at: int, most: int) -> str:
+    return "".join(f"(SELECT count(*) FROM few{each}) > {most} AND " for each in range(at))
 
 
-def _select(arm: _Arm, matching: Piece, gate: str, rows: int) -> Piece:
-    source = concat(f"(SELECT 1 AS go WHERE {gate}) gate CROSS JOIN ", arm.source) if gate else arm.source
+def _select(arm: _Arm, matching: Piece, gate: str, rows: int, dialect: str) -> Piece:
+    # A condition on no row: PostgreSQL asks it once, before all; SQLite would ask it of each row, but reads none where
+    # LIMIT is 0.
+    where = [*arm.where, matching, *([Piece(gate)] if gate and dialect != "sqlite" else [])]
+    limit = f"CASE WHEN {gate} THEN {rows} ELSE 0 END" if gate and dialect == "sqlite" else str(rows)
     joins = joined("", [term.join for term in arm.terms if term.join is not None])
     return concat(
         f"SELECT {_HEADS}, {columns(arm.terms)} FROM ",
-        source,
+        arm.source,
         joins,
         " WHERE ",
-        joined(" AND ", [*arm.where, matching]),
-        f" ORDER BY {order_by(arm.terms)} LIMIT {rows}",
+        joined(" AND ", where),
+        f" ORDER BY {order_by_terms(arm.terms)} LIMIT {limit}",
     )
 
 

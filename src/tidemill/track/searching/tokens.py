@@ -13,7 +13,11 @@ WORDS = frozenset(("and", "or", "not", "like", "ilike", "in", "is", "null"))
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A word of a filter. kind: name, text, number, operator, open, close, comma, word or end. text: as written. at: where it begins. entity and key: of a name, such as metrics."a b"."""
+    """A word of a filter.
+
+    kind: name, text, number, operator, open, close, comma, word or end. text: as written. at: where it begins. entity
+    and key: of a name, such as metrics."a b"; key: of a text in double quotes too, which may be a name.
+    """
 
     kind: str
     text: str
@@ -86,6 +90,6 @@ def _stray(text: str, at: int) -> str:
     name = before[-1] if before and "." in before[-1] else "metrics.val/loss"
     entity = name.split(".", 1)[0]
     return (
-        f"{text[at : at + 20]!r} at character {at + 1} of {text[:400]!r}: no name, number or text in quotes begins so. A "
-        f"name with such characters is quoted: {entity}.`a-b/c`; a text too: 'a'"
+        f"{text[at : at + 20]!r} at character {at + 1} of {text[:400]!r}: no name, number or text begins so. A name "
+        f"with such characters is quoted: {entity}.`a-b/c`; a text too: 'a'"
     )

@@ -8,7 +8,7 @@ from typing import Literal
 
 from tidemill.core.errors import BadInput, nearest
 
-Holds = Literal["number", "text", "either"]
+Holds = Literal["number", "text", "whole"]  # whole: a number without a fraction, also one in quotes
 NUMBERS = ("=", "!=", "<", "<=", ">", ">=", "IN", "NOT IN")
 TEXTS = ("=", "!=", "LIKE", "ILIKE", "IN", "NOT IN")
 NULLS = ("IS NULL", "IS NOT NULL")
@@ -32,11 +32,10 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Attribute:
-    """A field with a fixed name. operators: those that it takes. ordered: whether rows can be in its order."""
+    """How a field compares. operators: those that it takes; none where it is ordered by only."""
 
     holds: Holds
     operators: tuple[str, ...]
-    ordered: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +50,21 @@ class Vocabulary:
     aliases: Mapping[str, str]
 
     def field(self, entity: str, key: str) -> Field:
-        """The field of that name. Raises BadInput with what there is."""
+        """The field of that name, to search by. Raises BadInput with what there is."""
+        found = self._field(entity, key)
+        if not found.operators:
+            known = [name for name, each in self.fixed[found.entity].items() if each.operators]
+            raise BadInput(f"{found.shown} is ordered by, not searched; search by {', '.join(known)} or tags")
+        return found
+
+    def order(self, entity: str, key: str) -> Field:
+        """The field of that name, to order by. Raises BadInput for one that has many values."""
+        found = self._field(entity, key)
+        if found.entity in ("dataset", "lineage"):
+            raise BadInput(f"no order by {found.shown}, of which a run may have many; order by {self.example}")
+        return found
+
+    def _field(self, entity: str, key: str) -> Field:
         if entity and entity not in self.entities:
             raise BadInput(
                 f"no entity {entity!r} in {entity}.{key}; there are {', '.join(self.entities)}."
@@ -59,26 +72,13 @@ class Vocabulary:
             )
         of = self.entities[entity] if entity else "attribute"
         if of in self.free:
-            found = self.free[of]
-            return Field(of, key, found.holds, found.operators)
+            return Field(of, key, self.free[of].holds, self.free[of].operators)
         known = self.fixed[of]
         name = self.aliases.get(key, key) if of == "attribute" else f"{entity}.{key}" if of == "lineage" else key
         if name not in known:
-            raise BadInput(
-                f"no {of} {key!r}; there are {', '.join(known)}.{nearest(key, known)}"
-                + ("" if entity else f" What is logged has its entity before it: {self.example}")
-            )
+            more = "" if entity else f" What is logged has its entity before it: {self.example}"
+            raise BadInput(f"no {of} {key!r}; there are {', '.join(known)}.{nearest(name, known)}{more}")
         return Field(of, name, known[name].holds, known[name].operators)
-
-    def order(self, entity: str, key: str) -> Field:
-        """The field of that name, to order by. Raises BadInput for one that rows cannot be ordered by."""
-        found = self.field(entity, key)
-        if found.entity in ("dataset", "lineage"):
-            raise BadInput(f"runs cannot be ordered by {found.shown}: it has many values; order by an attribute")
-        if found.entity in self.fixed and not self.fixed[found.entity][found.key].ordered:
-            known = [name for name, each in self.fixed[found.entity].items() if each.ordered]
-            raise BadInput(f"no order by {found.shown}; there are {', '.join(known)}")
-        return found
 
 
 _TEXT = Attribute("text", TEXTS)
@@ -112,5 +112,71 @@ RUNS = Vocabulary(
     aliases={
         **dict.fromkeys(("run name", "Run name", "Run Name"), "run_name"),
         **dict.fromkeys(("created", "Created"), "start_time"),
+    },
+)
+
+_TAGS = Attribute("text", (*TEXTS, *NULLS))
+_WHOLE = Attribute("whole", NUMBERS)
+_ID = Attribute("whole", ("=", "!=", "IN", "NOT IN"))
+_ORDER_ONLY = Attribute("whole", ())  # rows can be ordered by it, and are not searched by it
+_TAGGED = {
+    **dict.fromkeys(("attributes", "attribute", "attr"), "attribute"),
+    **dict.fromkeys(("tags", "tag"), "tag"),
+}
+
+EXPERIMENTS = Vocabulary(
+    example="name, creation_time or tags.team",
+    entities=_TAGGED,
+    free={"tag": _TAGS},
+    fixed={
+        "attribute": {"name": _TEXT, "experiment_id": _ID, "creation_time": _WHOLE, "last_update_time": _WHOLE},
+    },
+    aliases={},
+)
+
+MODELS = Vocabulary(
+    example="name or tags.team",
+    entities=_TAGGED,
+    free={"tag": _TAGS},
+    fixed={
+        "attribute": {"name": _TEXT, "creation_timestamp": _ORDER_ONLY, "last_updated_timestamp": _ORDER_ONLY},
+    },
+    aliases={"timestamp": "last_updated_timestamp"},
+)
+
+VERSIONS = Vocabulary(
+    example="name, run_id, version_number or tags.team",
+    entities=_TAGGED,
+    free={"tag": _TAGS},
+    fixed={
+        "attribute": {
+            "name": _TEXT,
+            "version_number": _WHOLE,
+            "run_id": _TEXT,
+            "source_path": _TEXT,
+            "creation_timestamp": _ORDER_ONLY,
+            "last_updated_timestamp": _ORDER_ONLY,
+        },
+    },
+    aliases={},
+)
+
+LOGGED_MODELS = Vocabulary(
+    example="name, metrics.loss, params.depth or tags.team",
+    entities={
+        **_TAGGED,
+        **dict.fromkeys(("metrics", "metric"), "metric"),
+        **dict.fromkeys(("params", "param", "parameters", "parameter"), "param"),
+    },
+    free={"metric": Attribute("number", (*NUMBERS, *NULLS)), "param": _LOGGED, "tag": _TAGS},
+    fixed={
+        "attribute": {
+            **dict.fromkeys(("name", "model_id", "model_type", "status", "source_run_id"), _TEXT),
+            **dict.fromkeys(("creation_timestamp", "last_updated_timestamp"), _NUMBER),
+        },
+    },
+    aliases={
+        **dict.fromkeys(("creation_time", "creation_timestamp_ms"), "creation_timestamp"),
+        **dict.fromkeys(("last_updated_time", "last_updated_timestamp_ms"), "last_updated_timestamp"),
     },
 )
