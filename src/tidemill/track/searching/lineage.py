@@ -56,7 +56,7 @@ def runs(asked: Comparison, dialect: str) -> Piece:
 
 def _runs(key: str, label: Piece, dialect: str) -> Piece:
     if key == "data.version":
-        return concat(f"SELECT g.run_id FROM artifacts a {_READ} 'dataset' AND ", label)
+        return concat(f"SELECT DISTINCT g.run_id FROM artifacts a {_READ} 'dataset' AND ", label)
     if key == "labels.version":
         first = concat(f"SELECT g.run_id FROM artifacts a {_READ} 'labels' AND ", label)
         return concat("WITH RECURSIVE up(run_id) AS (", first, f" UNION {_UP}) SELECT run_id FROM up")

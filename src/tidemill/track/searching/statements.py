@@ -91,7 +91,7 @@ def page(
         replace(each, gate=_before(len(few), most).removesuffix(" AND ")) for each in _in_order(scope, terms, place)
     ]
     made = [
-        Piece(f"few{at} AS MATERIALIZED ({each.text} LIMIT {most + 1})", each.values) for at, each in enumerate(few)
+        Piece(f"few{at}(run_id) AS MATERIALIZED ({each.text} LIMIT {most + 1})", each.values) for at, each in enumerate(few)
     ]
     if len(arms) == 1:
         return _select(arms[0], matching, "", rows, dialect)
