@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import sqlalchemy as sa
 
 import tidemill as tm
 from tidemill.core.recording import recorded
@@ -201,3 +202,13 @@ def _flat(value: object) -> str:
         except ValueError:
             return value
     return str(value)
+
+
+def told(url: str) -> str:
+    """All rows of all tables of a database."""
+    engine = sa.create_engine(sa.make_url(url).set(drivername="postgresql+psycopg"))
+    with engine.connect() as link:
+        names = sa.inspect(link).get_table_names()
+        found = "".join(str(link.exec_driver_sql(f'SELECT * FROM "{name}"').all()) for name in names)
+    engine.dispose()
+    return found

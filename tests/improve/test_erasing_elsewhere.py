@@ -7,8 +7,7 @@ from pathlib import Path
 
 import obstore.store
 import pytest
-import sqlalchemy as sa
-from erased_world import COLUMNS, EMAIL, TERMS, build, holders
+from erased_world import COLUMNS, EMAIL, TERMS, build, holders, told
 
 import tidemill as tm
 from tidemill.data import datasets
@@ -25,16 +24,6 @@ def copied(bucket: str, folder: Path) -> Path:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(bytes(store.get(str(meta["path"])).bytes()))
     return folder
-
-
-def told(url: str) -> str:
-    """All rows of all tables of a database."""
-    engine = sa.create_engine(sa.make_url(url).set(drivername="postgresql+psycopg"))
-    with engine.connect() as link:
-        names = sa.inspect(link).get_table_names()
-        found = "".join(str(link.exec_driver_sql(f'SELECT * FROM "{name}"').all()) for name in names)
-    engine.dispose()
-    return found
 
 
 def test_nothing_of_the_person_is_left_in_postgresql_and_s3(

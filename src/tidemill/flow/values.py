@@ -120,7 +120,9 @@ def is_there(output: Output, ws: Workspace) -> bool:
         return True
     if output.inline:
         return digest(b"json\0" + output.inline.encode()) == output.digest
-    return output.blob is not None and ws.store.has(output.blob)
+    if output.blob is None or digest(f"{output.format}\0{output.blob}".encode()) != output.digest:
+        return False
+    return ws.store.has(output.blob)
 
 
 def part(value: Any, path: tuple[Any, ...]) -> Any:

@@ -12,6 +12,7 @@ from tidemill.core.delta import table_log
 from tidemill.core.delta.table_erasing import JOURNAL
 from tidemill.core.delta.table_place import Entry, Place
 from tidemill.core.errors import BadInput, NotFound
+from tidemill.core.graphs.tracked import FILES_EVENT
 from tidemill.core.ids import utc_now
 from tidemill.core.recording import end_lost, lost, recorded
 from tidemill.core.store import Blob, is_digest
@@ -20,6 +21,7 @@ from tidemill.core.types import Artifact, Query, Run
 from tidemill.core.workspace import Workspace
 from tidemill.improve.erasure.doomed import tables_of
 from tidemill.serve import packages
+from tidemill.track import files
 
 ALL = 10_000_000
 DRAFT_ENDS = (".tmp",)
@@ -92,8 +94,9 @@ def kept(ws: Workspace) -> set[str]:
             except NotFound:
                 continue  # its package is gone already; `tidemill doctor` says so
     for event in ws.graph.events():
-        found |= set(_digests(dict(event.body)))
-    return found
+        if event.kind != FILES_EVENT:  # a run's file may have been taken away again: the table says which are there
+            found |= set(_digests(dict(event.body)))
+    return found | files.digests(ws)
 
 
 def _digests(value: Any) -> Iterator[str]:  # Any: a JSON value

@@ -12,14 +12,14 @@ import sqlalchemy as sa
 
 from tidemill.core.errors import BadInput, NotFound, nearest
 from tidemill.core.graphs.schema import run_files
-from tidemill.core.graphs.tracked import ms, say
+from tidemill.core.graphs.sql import SqlGraph
+from tidemill.core.graphs.tracked import FILES_EVENT, ms, say
 from tidemill.core.graphs.transacting import Transaction
 from tidemill.core.ids import utc_now
 from tidemill.core.workspace import Workspace
 from tidemill.track.committing import committer_of, reading
 
 PATH_LENGTH = 500
-EVENT = "files"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ def record(now: Transaction, run_id: str, files: Sequence[tuple[str, str, int]],
         "DO UPDATE SET digest = excluded.digest, size = excluded.size, at_ms = excluded.at_ms"
     )
     now.link.exec_driver_sql(say(now.link, put), rows)
-    now.say(f"run/{run_id}", EVENT, {"files": [[path, digest, size] for path, digest, size in files], "at": at}, actor)
+    now.say(f"run/{run_id}", FILES_EVENT, {"files": [[path, digest, size] for path, digest, size in files], "at": at}, actor)
 
 
 def listed(ws: Workspace, run_id: str, folder: str = "") -> list[File]:
@@ -86,6 +86,14 @@ def under(ws: Workspace, run_id: str, folder: str = "") -> list[File]:
         return [File(row.path, row.digest, row.size, row.at_ms) for row in rows]
 
 
+def digests(ws: Workspace) -> set[str]:
+    """The digests of all files of all runs."""
+    if not isinstance(ws.graph, SqlGraph):
+        return set()
+    with reading(ws) as link:
+        return set(link.execute(sa.select(run_files.c.digest).distinct()).scalars())
+
+
 def get(ws: Workspace, run_id: str, path: str) -> File:
     """One file. Raises NotFound with the nearest."""
     statement = sa.select(run_files).where(run_files.c.run_id == run_id, run_files.c.path == require_path(path))
@@ -106,7 +114,7 @@ def delete(ws: Workspace, run_id: str, path: str) -> list[str]:
         gone = list(now.link.execute(sa.select(run_files.c.path).where(where).order_by(run_files.c.path)).scalars())
         if gone:
             now.link.execute(run_files.delete().where(where))
-            now.say(f"run/{run_id}", EVENT, {"removed": gone, "at": ms(utc_now())}, ws.settings.who)
+            now.say(f"run/{run_id}", FILES_EVENT, {"removed": gone, "at": ms(utc_now())}, ws.settings.who)
         return gone
 
     require_path(path)

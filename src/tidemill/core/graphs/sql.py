@@ -119,6 +119,7 @@ class SqlGraph:
                         changed.append(records.erased_name(table.name, made))
             if changed:
                 tracked.experiments_again(link)
+                tracked.files_again(link)
         with readable_errors(self._engine, self._wait_s):
             self._free(self._engine)
         return changed

@@ -15,7 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from tidemill.core.graphs.schema import events, experiments, run_params, run_tags, tracked
+from tidemill.core.graphs.schema import events, experiments, run_files, run_params, run_tags, tracked
 from tidemill.core.ids import parse_time
 
 KINDS = ("track.", "train.")
@@ -23,6 +23,7 @@ OWN = "track.run"  # the kind of a user's own runs: they may go on after their e
 EXPERIMENT, STAGE, DELETED = "tidemill.experiment", "tidemill.stage", "tidemill.deleted"
 OWNER = "mlflow.user"  # a tag: who ran it, where that is not whoever sent it
 DEFAULT = 0  # the experiment that is always there
+FILES_EVENT = "files"  # of subject "run/<id>": files that were added, or removed
 EXPERIMENT_EVENT = "experiment"  # its body is the whole state
 Row = Mapping[str, Any]
 
@@ -108,6 +109,22 @@ def experiments_again(link: sa.Connection) -> None:
     )
     for body in link.execute(sa.select(events.c.body).where(events.c.seq.in_(last))).scalars().all():
         put_experiment(link, json.loads(body))
+
+
+def files_again(link: sa.Connection) -> None:
+    """Copy the files of all runs anew, after events were amended."""
+    there: dict[tuple[str, str], dict[str, Any]] = {}
+    said = sa.select(events.c.subject, events.c.body).where(events.c.kind == FILES_EVENT).order_by(events.c.seq)
+    for subject, body in link.execute(said).all():
+        run_id, told = subject.partition("/")[2], json.loads(body)
+        for path, digest, size in told.get("files", ()):
+            row = {"run_id": run_id, "path": path, "digest": digest, "size": size, "at_ms": told["at"]}
+            there[run_id, path] = row
+        for path in told.get("removed", ()):
+            there.pop((run_id, path), None)
+    link.execute(run_files.delete())
+    if there:
+        link.execute(run_files.insert(), list(there.values()))
 
 
 def ms(at: datetime) -> int:

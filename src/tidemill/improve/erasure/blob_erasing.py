@@ -21,8 +21,11 @@ from tidemill.core.ids import canonical_json
 from tidemill.core.types import Artifact, Query, Run
 from tidemill.core.workspace import Workspace
 from tidemill.data import datasets
-from tidemill.improve.erasure.doomed import Doomed
+from tidemill.flow.values import KIND as VALUE
+from tidemill.improve.erasure import value_erasing
 from tidemill.improve.erasure.redacting import Texts, bins_without, cleaned
+from tidemill.improve.erasure.taken import Doomed
+from tidemill.improve.erasure.value_erasing import PARQUET
 from tidemill.improve.sweeping import kept
 from tidemill.serve import golden, packages
 from tidemill.train.rowids import pack_keys, row_keys
@@ -65,6 +68,11 @@ def rewrite(ws: Workspace, doomed: Doomed, texts: Texts) -> Rewritten:
                 made.digests[blob.digest] = None
             continue
         role = roles.get(blob.digest)
+        if role is not None and role.what == VALUE:
+            assert role.artifact is not None
+            if value_erasing.says(str(role.artifact.meta["format"]), data, texts):
+                made.digests[blob.digest] = None
+            continue
         try:
             new = _without(ws, data, role or Role("unknown"), doomed, texts)
         except (TidemillError, ValueError, KeyError, TypeError, AttributeError):
@@ -166,6 +174,8 @@ def _without(ws: Workspace, data: bytes, role: Role, doomed: Doomed, texts: Text
             if found == value:
                 return None
             return canonical_json(found) if not role.what.startswith("package") else packages.as_json(found)
+        case _ if data[:4] == PARQUET:
+            return value_erasing.table_without(data, texts)
         case _:
             return _any_text(data, texts)
 

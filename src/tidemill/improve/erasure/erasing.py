@@ -32,9 +32,10 @@ from tidemill.data.catalogue import governance, policies
 from tidemill.data.feature_store import online
 from tidemill.data.filesets import files
 from tidemill.improve.erasure import blob_erasing, doomed, log_erasing, record_erasing
-from tidemill.improve.erasure.doomed import Doomed, Progress, Taken
+from tidemill.improve.erasure.doomed import Progress
 from tidemill.improve.erasure.log_erasing import Asked
 from tidemill.improve.erasure.redacting import Texts
+from tidemill.improve.erasure.taken import Doomed, Taken
 from tidemill.improve.sweeping import sweep
 from tidemill.train.rowids import row_keys
 from tidemill.watch import log

@@ -22,8 +22,9 @@ from tidemill.core.errors import NotFound
 from tidemill.core.types import Artifact, Pinned, Query
 from tidemill.core.workspace import Workspace
 from tidemill.improve.erasure.blob_erasing import keys_of_rows
-from tidemill.improve.erasure.doomed import Doomed
 from tidemill.improve.erasure.redacting import Texts
+from tidemill.improve.erasure.taken import Doomed
+from tidemill.track import own
 from tidemill.watch import log, truth
 
 
@@ -66,7 +67,9 @@ def erase(ws: Workspace, doomed: Doomed, texts: Texts, asked: Iterable[Asked]) -
         table = f"{truth.KIND}/{each.deployment}"
         if ws.tables.exists(table):
             left |= table_erasing.erase(ws.tables, table, _of_truth(doomed, each))
-    _blank_logs(ws.root / "logs", texts)
+    own.recover(ws)  # what dead processes left goes to the graph first
+    for name in ("logs", own.FOLDER):
+        _blank_logs(ws.root / name, texts)
     return left
 
 

@@ -15,8 +15,8 @@ from tidemill.core.types import Artifact, DatasetVersion, Pinned, Query
 from tidemill.core.workspace import Workspace
 from tidemill.data.versioning import layers
 from tidemill.improve.erasure.blob_erasing import ALL, linked
-from tidemill.improve.erasure.doomed import Doomed
 from tidemill.improve.erasure.redacting import Texts, cleaned
+from tidemill.improve.erasure.taken import Doomed
 from tidemill.train.rowids import row_keys
 
 DIGEST = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
@@ -106,7 +106,7 @@ def rewriting(
 def _event(moved: str, doomed: Doomed, texts: Texts, subject: Texts, tasks: set[str], before: str) -> str | None:
     name = before[2 : before.index('"', 2)]
     about, _, rest = name.partition("/")
-    if about in ("run", "artifact", "event"):
+    if about in ("run", "artifact", "event") and '"files"' not in before and '"removed"' not in before:
         return None  # digests of records, which the graph tells anew
     taken = doomed.datasets.get(rest.partition("@")[0])
     if moved == before and name not in tasks and taken is None and not texts.within(before):
