@@ -1,4 +1,4 @@
-"""Run by the Python of MLflow's own environment: its search of the runs on standard input, as JSON, by each query there.
+"""Run by the Python of MLflow's environment: its own search of the runs on standard input, JSON, by each query there.
 
 Prints, a line each, the places of the runs that match in their order, or "refused: ..." .
 """
@@ -20,7 +20,6 @@ from mlflow.entities import (
     RunInputs,
     RunTag,
 )
-from mlflow.exceptions import MlflowException
 from mlflow.utils.search_utils import SearchUtils
 
 
@@ -56,8 +55,8 @@ def main():
         try:
             found = SearchUtils.sort(SearchUtils.filter(runs, text), orders)
             print(" ".join(str(place[run.info.run_id]) for run in found))
-        except MlflowException as error:
-            print("refused:", error.message.replace("\n", " "))
+        except Exception as error:  # some filters it fails on, with errors of Python
+            print("refused:", str(error).replace("\n", " ").replace("\r", " "))
 
 
 if __name__ == "__main__":

@@ -203,6 +203,9 @@ class _Reading:
     def _list(self, field: Field) -> tuple[Value, ...]:
         if not self._took("open"):
             raise self._unexpected(f"a list such as ('a', 'b') after {field.shown} IN")
+        around = 0  # brackets around all of the list
+        while self._took("open"):
+            around += 1
         found: list[Value] = []
         while not self._took("close"):
             start = self._now
@@ -214,6 +217,9 @@ class _Reading:
             found.append(value)
             if not self._took("comma") and self._now.kind != "close":
                 raise self._unexpected("a comma or a closing bracket")
+        for _ in range(around):
+            if not self._took("close"):
+                raise self._unexpected("a closing bracket")
         if not found:
             raise BadInput(f"an empty list after {field.shown} IN, which nothing is in; name at least one value")
         return tuple(found)

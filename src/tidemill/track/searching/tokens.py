@@ -31,7 +31,7 @@ _BARE = r"[^\W\d][\w$#]*"
 _TOKEN = re.compile(
     rf"""(?P<space>\s+)
     |(?P<number>-?(?:\d+(?:\.\d+)?[eE]-?\d+|\d+\.\d*|\.\d+|\d+)(?![\w.]))
-    |(?P<name>(?P<entity>{_BARE}|`{_BARE}`)\.(?P<key>{_PART}(?:\.{_PART})*))
+    |(?P<name>(?P<entity>{_BARE}|`{_BARE}`)\.(?P<key>\s*{_PART}(?:\.{_PART})*))
     |(?P<text>'(?:''|\\'|[^'])*')
     |(?P<double>"(?:""|\\"|[^"])*")
     |(?P<tick>`(?:``|[^`])*`)
