@@ -386,7 +386,7 @@ class Matrix:
 
     X: shape (n, d), float64, C-contiguous, NaN where a recipe leaves a value missing. y: shape (n,), float64 (0/1 for a
     binary target). names: the d feature names. keys: shape (n,), the row ids, text. times: shape (n,), event times as
-    microseconds since 1970 UTC, int64.
+    microseconds since 1970 UTC, int64; zeros where rows have no event time.
     """
 
     X: np.ndarray[Any, np.dtype[np.float64]]

@@ -12,7 +12,7 @@ from tidemill.core.errors import NotEnoughRows
 from tidemill.core.ids import iso
 from tidemill.core.recording import done_before, key_of, outputs_of, recorded
 from tidemill.core.rowhash import as_text, rows_digest
-from tidemill.core.scores import all_scores, calibration
+from tidemill.core.scores import SCORES, all_scores, calibration
 from tidemill.core.types import Artifact, DatasetVersion, ModelVersion, Query
 from tidemill.core.workspace import Workspace
 from tidemill.serve import packages, registry
@@ -47,7 +47,12 @@ def evaluate(
     before = done_before(ws, key)
     if before is not None:
         (kept,) = [artifact for slot, artifact in outputs_of(ws, before) if slot == "report"]
-        return kept, json.loads(ws.store.get(kept.digest))
+        found: dict[str, Any] = json.loads(ws.store.get(kept.digest))
+        # JSON sorts names; the card lists scores in their own order, and the same card is the same package.
+        for part in ("metrics", "baseline"):
+            known = [name for name in SCORES if name in found[part]]
+            found[part] = {name: found[part][name] for name in dict.fromkeys([*known, *found[part]])}
+        return kept, found
     scores = pl.DataFrame({"score": p})
     bins = profile.bins_of(scores)
     looks = len(ws.graph.find(Query("run", kind="train.evaluate", name=name, limit=100_000))) + 1
@@ -119,7 +124,7 @@ def register_fitted(
         "metrics": found["metrics"],
         "target": fitted.target,
         "data_time": fitted.data_time,
-        "test_from": iso(_earliest(test, fitted.time)),
+        "test_from": fitted.data_time if fitted.time is None else iso(_earliest(test, fitted.time)),
         "train_rows": int(fitted.rows.meta["rows"]),
         "run": fitted.run,
     }

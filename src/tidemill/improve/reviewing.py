@@ -30,9 +30,7 @@ def ask_for_review(
 ) -> int:
     """Ask for the labels that the model, fitted without them, contradicts most surely; returns how many tasks stand."""
     frame = rows.frame()
-    p = out_of_fold(
-        fit, frame, recipe, target=target, key=rows.key, time=rows.event_time or rows.key, params=params, folds=3
-    )
+    p = out_of_fold(fit, frame, recipe, target=target, key=rows.key, time=rows.event_time, params=params, folds=3)
     found = suspects(frame[target].cast(pl.Float64).to_numpy(), p, at_most=at_most)
     shown = [column for column in frame.columns if column != target][:SHOWN]
     tasks = []

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from tidemill.core.errors import BadInput
 from tidemill.core.ids import parse_time
 from tidemill.core.recording import key_of
 from tidemill.core.types import Artifact, DatasetVersion, ModelVersion, Run, View
@@ -215,7 +214,7 @@ class Project:
                 recipe,
                 target=target,
                 key=train.key,
-                time=_time_of(train),
+                time=train.event_time,
                 score=score,
                 trials=trials,
                 seed=seed,
@@ -250,7 +249,7 @@ class Project:
             recipe,
             target=target,
             key=rows.key,
-            time=_time_of(rows),
+            time=rows.event_time,
             params=dict(params or {}),
             inputs=rows.inputs,
             plan_digest=rows.digest(),
@@ -400,9 +399,3 @@ class Loop:
         from tidemill.improve import loop
 
         return loop.decisions(self.project.ws, self.spec.deployment)
-
-
-def _time_of(rows: Rows) -> str:
-    if rows.event_time is None:
-        raise BadInput("these rows have no event time; add the dataset with event_time=, so that time can order them")
-    return rows.event_time

@@ -50,7 +50,7 @@ class Evaluations:
             self._subject(model),
             on.frame(),
             key=on.key,
-            time=_time_of(on),
+            time=on.event_time,
             inputs=on.inputs,
             slices=_listed("slices", slices),
             groups=_listed("groups", groups),
@@ -83,7 +83,7 @@ class Evaluations:
             self._subject(other),
             on.frame(),
             key=on.key,
-            time=_time_of(on),
+            time=on.event_time,
             inputs=on.inputs,
             score=score,
             alpha=alpha,
@@ -120,9 +120,3 @@ def _listed(name: str, columns: Sequence[str]) -> Sequence[str]:
     if isinstance(columns, str):
         raise BadInput(f"{name} is the text {columns!r}; give a list of columns: {name}=[{columns!r}]")
     return columns
-
-
-def _time_of(rows: Rows) -> str:
-    if rows.event_time is None:
-        raise BadInput("these rows have no event time; add the dataset with event_time=, so that time can order them")
-    return rows.event_time

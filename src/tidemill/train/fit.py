@@ -48,9 +48,10 @@ class Fitted:
 
     estimator: what the user's function returned. recipe: fitted on the training rows. run: id of the "train.fit" run.
     recipe_artifact, profile, rows: artifacts of that run; the profile's JSON holds the frozen bins and the training
-    rows' counts of the raw input columns, rows the ids of the rows used. data_time: ISO time until which the training
-    rows were known. metrics, baseline: scores on the validation rows, of this model and of the constant prior (empty
-    after a plain fit). tuning: id of the "train.tune" run that chose it first.
+    rows' counts of the raw input columns, rows the ids of the rows used. time: the event time, None where rows have
+    none. data_time: ISO time until which the training rows were known. metrics, baseline: scores on the validation
+    rows, of this model and of the constant prior (empty after a plain fit). tuning: id of the "train.tune" run that
+    chose it first.
     classes: of a "multiclass" task, in the order of what `predict` gives.
     """
 
@@ -65,7 +66,7 @@ class Fitted:
     inputs: tuple[DatasetVersion, ...]
     target: str
     key: str
-    time: str
+    time: str | None
     names: tuple[str, ...]
     data_time: str
     metrics: Mapping[str, float] = field(default_factory=dict)
@@ -84,7 +85,7 @@ class Prepared:
     matrix: Matrix
     target: str
     key: str
-    time: str
+    time: str | None
     inputs: tuple[DatasetVersion, ...]
     plan_digest: str
     recipe_digest: str
@@ -111,7 +112,7 @@ def fit_model(
     *,
     target: str,
     key: str,
-    time: str,
+    time: str | None,
     params: Mapping[str, Any],
     inputs: tuple[DatasetVersion, ...],
     plan_digest: str,
@@ -121,10 +122,11 @@ def fit_model(
 ) -> Fitted:
     """Fit the recipe and then the estimator on these rows, recorded as a run "train.fit".
 
-    plan_digest: says which rows these are (same digest, same rows). code: how the function's code is read; flow's
-    code_of also counts the project functions that it calls. A fit that was recorded before under the same code, data,
-    parameters, seed and environment is repeated in memory (an estimator is never read from disk) and shares its run.
-    Raises what `matrix` raises, BadInput for unknown parameters, NotEnoughRows for a target of one class only.
+    time: the event time, None where rows have none. plan_digest: says which rows these are (same digest, same rows).
+    code: how the function's code is read; flow's code_of also counts the project functions that it calls. A fit that
+    was recorded before under the same code, data, parameters, seed and environment is repeated in memory (an estimator
+    is never read from disk) and shares its run. Raises what `matrix` raises, BadInput for unknown parameters,
+    NotEnoughRows for a target of one class only.
     """
     prepared = prepare(
         rows_frame, recipe, target=target, key=key, time=time, inputs=inputs, plan_digest=plan_digest, task=task
@@ -138,7 +140,7 @@ def prepare(
     *,
     target: str,
     key: str,
-    time: str,
+    time: str | None,
     inputs: tuple[DatasetVersion, ...],
     plan_digest: str,
     task: Task = "binary",
@@ -146,7 +148,9 @@ def prepare(
     """Fit the recipe on the rows and make their matrix; of a "multiclass" target y holds places among its classes."""
     from tidemill.core import recipe as recipes
 
-    require_columns([target, key, time], frame.columns, where="the training rows")
+    require_columns(
+        [name for name in (target, key, time) if name is not None], frame.columns, where="the training rows"
+    )
     before = digest(canonical_json(recipes.to_json(recipe)))
     fitted = recipes.fit(recipe, frame)
     classes = classes_of(frame, target) if task == "multiclass" else ()
@@ -342,6 +346,8 @@ def _emit(ws: Workspace, run: Recorder, prepared: Prepared, name: str) -> dict[s
 def _data_time(ws: Workspace, prepared: Prepared) -> str:
     if ws.clock is not None:
         return iso(ws.clock)
+    if prepared.time is None:  # then a version's own time is the last at which its rows can have been known
+        return iso(max((version.artifact.created_at for version in prepared.inputs), default=ws.now))
     return iso(datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=int(prepared.matrix.times.max())))
 
 

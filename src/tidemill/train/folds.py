@@ -26,7 +26,7 @@ def out_of_fold(
     *,
     target: str,
     key: str,
-    time: str,
+    time: str | None,
     params: Mapping[str, Any],
     folds: int = 5,
     seed: int = 0,

@@ -23,18 +23,18 @@ def matrix(
     *,
     target: str,
     key: str,
-    time: str,
+    time: str | None,
     classes: Sequence[str | int] = (),
 ) -> Matrix:
     """The rows as numbers, by a fitted recipe. See Matrix for shapes.
 
-    target: a column of numbers or booleans, or with `classes` of those: y then holds each row's place among them.
-    key: the row id; time: the event time (a time without zone is UTC).
+    target: a column of numbers or booleans, or with `classes` of those: y then holds each row's place among them. key:
+    the row id; time: the event time (a time without zone is UTC), None where rows have none: all times are then 0.
     Raises UnknownColumn, EmptyInput, WrongType, and BadInput for a missing target or time (it names how many rows).
     """
     from tidemill.core.recipe import batch, feature_names
 
-    require_columns([target, key, time], frame.columns, where="the rows")
+    require_columns([name for name in (target, key, time) if name is not None], frame.columns, where="the rows")
     if frame.height == 0:
         raise EmptyInput("the rows are empty; nothing to make a matrix of. Check the time range of the split")
     return Matrix(
@@ -72,10 +72,15 @@ def keys_of(frame: pl.DataFrame, key: str) -> np.ndarray[tuple[int], np.dtype[np
     return texts
 
 
-def times_of(frame: pl.DataFrame, time: str) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """Event times as microseconds since 1970 UTC, shape (n,). Raises WrongType, and BadInput for missing ones."""
+def times_of(frame: pl.DataFrame, time: str | None) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """Event times as microseconds since 1970 UTC, shape (n,); zeros where rows have none (time is None).
+
+    Raises WrongType, and BadInput for missing ones.
+    """
     import polars as pl
 
+    if time is None:
+        return np.zeros(frame.height, dtype=np.int64)
     column = frame[time]
     if not isinstance(column.dtype, pl.Datetime | pl.Date):
         raise WrongType(f"time {time!r} is {column.dtype}; it must be a Datetime: read it with str.to_datetime()")

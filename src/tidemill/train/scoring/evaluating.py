@@ -148,7 +148,7 @@ def evaluate(
     frame: pl.DataFrame,
     *,
     key: str,
-    time: str,
+    time: str | None,
     inputs: Sequence[DatasetVersion] = (),
     slices: Sequence[str] = (),
     groups: Sequence[str] = (),
@@ -159,12 +159,12 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate a model on labelled rows that its fit has not seen, as a run "train.evaluate" with a report.
 
-    frame: rows with the recipe's columns, the target, the row id `key` and the event time `time`. slices: columns whose
-    values are scored, and searched for weak slices with all pairs of them; without any the recipe's own columns are
-    searched. groups: columns by which fairness is measured. costs: of a row of each kind of mistake, in any unit
-    (`false_positive`, `false_negative`, `true_positive`, `true_negative`); fairness is then measured at the cheapest
-    cut. explain: "permutation" (on at most 5,000 rows), "shap" (the extra "explain") or None. cluster: a column of
-    which rows of one value are not independent, for the intervals of scores.
+    frame: rows with the recipe's columns, the target, the row id `key` and the event time `time` (None: rows have
+    none). slices: columns whose values are scored, and searched for weak slices with all pairs of them; without any the
+    recipe's own columns are searched. groups: columns by which fairness is measured. costs: of a row of each kind of
+    mistake, in any unit (`false_positive`, `false_negative`, `true_positive`, `true_negative`); fairness is then
+    measured at the cheapest cut. explain: "permutation" (on at most 5,000 rows), "shap" (the extra "explain") or None.
+    cluster: a column of which rows of one value are not independent, for the intervals of scores.
 
     The same evaluation again is the one recorded before. Raises what `matrix` raises, NotEnoughRows, UnknownColumn,
     BadInput for costs of a task that is not binary, MissingExtra.
@@ -219,7 +219,7 @@ def compare(
     frame: pl.DataFrame,
     *,
     key: str,
-    time: str,
+    time: str | None,
     inputs: Sequence[DatasetVersion] = (),
     score: str | None = None,
     alpha: float = 0.05,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 
     from tidemill.core.recipe import Recipe
 
-NO_TIME = "__no_time__"  # a column for rows that have no event time
 BLOCKS = 30  # of consecutive rows, which count as independent in a forecast
 
 
@@ -90,10 +88,10 @@ def look_over(
     for each, fit in named.items():
         check_params(fit, params.get(each, {}))
     made = _prepared(
-        _with_time(train, time), recipe, target=target, key=key, time=time or NO_TIME, inputs=inputs,
+        train, recipe, target=target, key=key, time=time, inputs=inputs,
         plan_digest=plan_digest, kind=kind, task=task,
     )  # fmt: skip
-    valid = _matrix(_with_time(held_out, time), made.recipe, target, key, time or NO_TIME, made.classes, task)
+    valid = _matrix(held_out, made.recipe, target, key, time, made.classes, task)
     rows = Rows(made.matrix, valid)
     if kind == "clustering":
         rows = _scaled(rows)
@@ -141,7 +139,7 @@ def _prepared(
     *,
     target: str | None,
     key: str,
-    time: str,
+    time: str | None,
     inputs: tuple[DatasetVersion, ...],
     plan_digest: str,
     kind: Kind,
@@ -167,7 +165,7 @@ def _matrix(
     recipe: Recipe,
     target: str | None,
     key: str,
-    time: str,
+    time: str | None,
     classes: Sequence[str | int],
     task: Task,
 ) -> Matrix:
@@ -176,14 +174,6 @@ def _matrix(
     X = np.ascontiguousarray(recipes.batch(recipe, frame), dtype=np.float64)
     y = np.zeros(len(X)) if target is None else target_of(frame, target)
     return Matrix(X, y, recipes.feature_names(recipe), keys_of(frame, key), times_of(frame, time))
-
-
-def _with_time(frame: pl.DataFrame, time: str | None) -> pl.DataFrame:
-    import polars as pl
-
-    if time is not None:
-        return frame
-    return frame.with_columns(pl.lit(datetime(1970, 1, 1, tzinfo=UTC), dtype=pl.Datetime("us", "UTC")).alias(NO_TIME))
 
 
 def _scaled(rows: Rows) -> Rows:

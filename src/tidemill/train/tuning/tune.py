@@ -61,7 +61,7 @@ def tune(
     *,
     target: str,
     key: str,
-    time: str,
+    time: str | None,
     score: str | Sequence[str] = "auc",
     trials: int = 20,
     seed: int = 0,
@@ -88,6 +88,7 @@ def tune(
     fits: functions of a Matrix, with ranges in Annotated parameters; which one is a choice of the search. The first
     trial of each has its default parameters. plan_digest: says which rows train and valid are. progress: called with
     (trials done, trials in all, text) after each. code: how a function's code is read (see fit_model).
+    time: the event time, None where rows have none.
     task: by default as target and score ask for: binary, multiclass (text or whole numbers) or regression.
     score: several give a Pareto front (see `study_of`), of which the best by the first comes back.
     pruner: "median", "halving" or "hyperband" give up trials that report poor scores (parameter `report` of a fit).
@@ -105,7 +106,15 @@ def tune(
     defaults; later trials that fail are recorded as failed and passed over.
     """
     names = [score] if isinstance(score, str) else list(score)
-    named = _look_over(fits, names, valid, trials=trials, sampler=sampler, pruner=pruner, columns=[target, key, time])
+    named = _look_over(
+        fits,
+        names,
+        valid,
+        trials=trials,
+        sampler=sampler,
+        pruner=pruner,
+        columns=[name for name in (target, key, time) if name],
+    )
     task = task or (task_of(train, target, names) if target in train.columns else "binary")
     directions = tuple((full, direction) for full, _, direction in (score_of(name, task) for name in names))
     budget = Budget(time_s, cost, price_per_hour)
