@@ -295,6 +295,20 @@ def test_deleted_runs_are_seen_where_asked_for(ws: Workspace) -> None:
         assert sorted(ids(ws, experiment, "", *order_by, view="all")) == sorted([gone, stays])
 
 
+def test_all_texts_come_back_as_they_were(ws: Workspace) -> None:
+    runs = samples.runs(random.Random(2), 30)
+    runs[0]["params"] = {"a\nb": "\t\"\\\u2028\x7f😀", "empty": ""}
+    experiment = experiments.create(ws, "e").id
+    keep(ws, runs, experiment)
+    found = {each.run_id: each for each in search(ws, [experiment]).runs}
+    for each in runs:
+        made = found[each["run_id"]]
+        assert (made.params, made.tags) == (each["params"], each["tags"])
+        assert {key: str(value.value) for key, value in made.metrics.items()} == each["metrics"]
+        assert (made.name, made.status, made.owner) == (each["name"], GRAPH[each["status"]], each["owner"])
+        assert (made.start_ms, made.end_ms, made.stage) == (each["start_ms"], each["end_ms"], "active")
+
+
 def test_only_the_fields_asked_for_are_read(ws: Workspace) -> None:
     experiment = experiments.create(ws, "e").id
     run_id = tracking.start(ws, experiment, name="r", tags={"team": "a", "mlflow.user": "ada"}).run.id
