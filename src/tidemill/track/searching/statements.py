@@ -84,24 +84,23 @@ def page(
     few = [] if asked is None else _few(asked, scope, dialect)
     most = max(FEW, SHARE * rows)
     arms: list[_Arm] = []
-    for at in range(len(few)):
+    for at, (_, rest) in enumerate(few):
         gate = f"{_before(at, most)}(SELECT count(*) FROM few{at}) <= {most}"
-        arms.append(replace(_whole(scope, terms, place, _each(f"few{at} f", "f", dialect)), gate=gate))
-    arms += [
-        replace(each, gate=_before(len(few), most).removesuffix(" AND "))
-        for each in _in_order(scope, terms, place, dialect)
-    ]
+        arm = _whole(scope, terms, place, _each(f"few{at} f", "f", dialect))
+        arms.append(replace(arm, gate=gate, where=(*arm.where, rest)))
+    gate = _before(len(few), most).removesuffix(" AND ")
+    arms += [replace(arm, gate=gate, where=(*arm.where, matching)) for arm in _in_order(scope, terms, place, dialect)]
     made = [
         Piece(f"few{at}(run_id) AS MATERIALIZED ({found.text} LIMIT {most + 1})", found.values)
-        for at, found in enumerate(few)
+        for at, (found, _) in enumerate(few)
     ]
     if len(arms) == 1:
-        return _select(arms[0], matching, "", rows, dialect)
+        return _select(arms[0], "", rows, dialect)
     for at, arm in enumerate(arms):
         counts = [f"(SELECT count(*) FROM a{each})" for each in range(at) if arms[each].level < arm.level]
         full = f"{' + '.join(counts)} < {rows}" if counts else ""
         gate = " AND ".join(each for each in (arm.gate, full) if each)
-        made.append(concat(f"a{at} AS MATERIALIZED (", _select(arm, matching, gate, rows, dialect), ")"))
+        made.append(concat(f"a{at} AS MATERIALIZED (", _select(arm, gate, rows, dialect), ")"))
     union = " UNION ALL ".join(f"SELECT * FROM a{at}" for at in range(len(arms)))
     return concat("WITH ", joined(", ", made), f" {union} ORDER BY {order_by_columns(terms)} LIMIT {rows}")
 
@@ -110,10 +109,10 @@ def _before(at: int, most: int) -> str:
     return "".join(f"(SELECT count(*) FROM few{each}) > {most} AND " for each in range(at))
 
 
-def _select(arm: _Arm, matching: Piece, gate: str, rows: int, dialect: str) -> Piece:
+def _select(arm: _Arm, gate: str, rows: int, dialect: str) -> Piece:
     # A condition on no row: PostgreSQL asks it once, before all; SQLite would ask it of each row, but reads none where
     # LIMIT is 0.
-    where = [*arm.where, matching, *([Piece(gate)] if gate and dialect != "sqlite" else [])]
+    where = [*arm.where, *([Piece(gate)] if gate and dialect != "sqlite" else [])]
     limit = f"CASE WHEN {gate} THEN {rows} ELSE 0 END" if gate and dialect == "sqlite" else str(rows)
     joins = joined("", [term.join for term in arm.terms if term.join is not None])
     return concat(
@@ -183,15 +182,21 @@ def _each(source: str, name: str, dialect: str) -> str:
     return f"{source} CROSS JOIN LATERAL (SELECT * FROM tracked y WHERE y.run_id = {name}.run_id OFFSET 0) t"
 
 
-def _few(asked: Expression, scope: Scope, dialect: str) -> list[Piece]:
-    """Statements of the runs that comparisons leave, each of which all that match are among, found by an index."""
+def _few(asked: Expression, scope: Scope, dialect: str) -> list[tuple[Piece, Piece]]:
+    """Comparisons that an index serves, of which all are true of what matches: the runs that one leaves, and what else
+    is asked of them."""
     parts = asked.parts if isinstance(asked, All) else (asked,)
-    found = [_found(part, scope, dialect) for part in parts if isinstance(part, Comparison)]
-    some = sorted((each for each in found if each is not None), key=lambda each: each[0])
-    return [piece for _, piece in some[:PROBES]]
+    found: list[tuple[int, int, Piece]] = []
+    for at, part in enumerate(parts):
+        served = _served(part, scope, dialect) if isinstance(part, Comparison) else None
+        found += [] if served is None else [(served[0], at, served[1])]
+    return [
+        (piece, condition(All((*parts[:at], *parts[at + 1 :])), dialect))
+        for _, at, piece in sorted(found, key=lambda each: each[:2])[:PROBES]
+    ]
 
 
-def _found(asked: Comparison, scope: Scope, dialect: str) -> tuple[int, Piece] | None:
+def _served(asked: Comparison, scope: Scope, dialect: str) -> tuple[int, Piece] | None:
     """How likely it is not to leave few, and the statement; None where no index serves."""
     field, exact = asked.field, asked.operator in ("=", "IN")
     if field.entity == "attribute" and field.key == "run_id" and exact:
