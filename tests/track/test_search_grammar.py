@@ -10,7 +10,7 @@ import pytest
 from search_table import BOTH, NEITHER, OURS
 
 from tidemill.core.errors import BadInput
-from tidemill.track.searching.evaluating import compared, matches
+from tidemill.track.searching.evaluating import compared, matches, ordered
 from tidemill.track.searching.grammar import All, Comparison, Expression, Not, Some, parse
 from tidemill.track.searching.order import parse_order
 from tidemill.track.searching.vocabulary import EXPERIMENTS, LOGGED_MODELS, MODELS, VERSIONS, Field
@@ -109,7 +109,7 @@ def test_what_is_made_of_it(text: str, tree: str) -> None:
         ("   ", "a filter of blanks; leave it out, or write one such as: metrics.loss < 0.5"),
         (
             "params.a = '\x00'",
-            "\"params.a = '\\x00'\": a filter holds no NUL character and no half of a surrogate pair",
+            "\"params.a = '\\x00'\": searches hold no NUL character and no half of a surrogate pair",
         ),
     ],
 )
@@ -150,9 +150,10 @@ def test_whatever_is_written_is_taken_or_refused() -> None:
         ("(" * 200 + "status = 'x'" + ")" * 200, "more than 40 brackets or NOTs in one another"),
         ("not " * 5000 + "status = 'x'", "more than 40 brackets or NOTs in one another"),
         (" AND ".join(["status = 'x'"] * 401), "more than 400 comparisons"),
+        (f"tags.a LIKE '{'a' * 5001}'", "a pattern of 5001 characters for tag 'a'; at most 5000"),
         ("a" * 1_000_001, "a filter of 1000001 characters; at most 1000000"),
     ],
-    ids=["brackets", "nots", "comparisons", "characters"],
+    ids=["brackets", "nots", "comparisons", "pattern", "characters"],
 )
 def test_what_is_too_much_is_refused(text: str, said: str) -> None:
     with pytest.raises(BadInput, match=said):
@@ -224,6 +225,18 @@ def test_rows_in_memory_match_alike() -> None:
     ]:
         assert matches(parse(text, VERSIONS), value_of) is want, text
     assert matches(None, value_of)
+
+
+def test_rows_in_memory_are_ordered_alike() -> None:
+    rows = [("a", 1.0), ("b", None), ("c", float("nan")), ("d", 2.0), ("e", 1.0)]
+
+    def names(*texts: str) -> str:
+        orders = [parse_order(text, LOGGED_MODELS) for text in texts]
+        return "".join(name for name, _ in ordered(rows, orders, lambda row, field: row[field.key != "name"]))
+
+    assert names("metrics.x") == "aedcb"
+    assert names("metrics.x desc") == "daecb"
+    assert names("metrics.x", "name desc") == "eadcb"
 
 
 def test_patterns_take_no_more_time_than_the_length_of_both() -> None:

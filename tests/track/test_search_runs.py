@@ -297,7 +297,7 @@ def test_deleted_runs_are_seen_where_asked_for(ws: Workspace) -> None:
 
 def test_all_texts_come_back_as_they_were(ws: Workspace) -> None:
     runs = samples.runs(random.Random(2), 30)
-    runs[0]["params"] = {"a\nb": "\t\"\\\u2028\x7f😀", "empty": ""}
+    runs[0]["params"] = {"a\nb": '\t"\\\u2028\x7f😀', "empty": ""}
     experiment = experiments.create(ws, "e").id
     keep(ws, runs, experiment)
     found = {each.run_id: each for each in search(ws, [experiment]).runs}
@@ -346,6 +346,19 @@ def test_long_lists_and_large_numbers(ws: Workspace) -> None:
     assert ids(ws, experiment, f"run_id NOT IN ({many})") == [run_id]
     assert ids(ws, experiment, "start_time < 99999999999999999999999999 and metrics.big > 1e299") == [run_id]
     assert ids(ws, experiment, "start_time > -99999999999999999999999999 and metrics.big < 99999999999999999999") == []
+
+
+def test_all_that_is_taken_can_be_asked(ws: Workspace) -> None:
+    keep(ws, samples.runs(random.Random(4), 5), 0)
+    for text in (*BOTH, *OURS):
+        search(ws, [0, 2**70, -1], text, order_by=["tags.`a'b\"; --` desc", "metrics.`%s`"])
+    letters = "éa%" * 1600
+    for text in (
+        f"params.a ILIKE '{letters}'",
+        f"tags.a LIKE '{letters}'",
+        "run_name NOT LIKE '%a%b%' OR params.`?` = '%s ? :x'",
+    ):
+        search(ws, [0], text)
 
 
 # ---------------------------------------------------------------------------------------- lineage

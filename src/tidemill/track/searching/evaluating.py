@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
 from tidemill.track.searching.grammar import All, Comparison, Expression, Not, Some, Value
+from tidemill.track.searching.order import Order
 from tidemill.track.searching.patterns import compiled
 from tidemill.track.searching.vocabulary import Field
 
 Has = str | int | float | None
+Row = TypeVar("Row")
 _ORDERS: dict[str, Callable[[Any, Any], Any]] = {  # Any: as the operators of Python are declared
     "=": operator.eq,
     "!=": operator.ne,
@@ -36,6 +38,21 @@ def matches(expression: Expression | None, value_of: Callable[[Field], Has]) -> 
     return compared(value_of(expression.field), expression.operator, expression.value)
 
 
+def ordered(rows: Iterable[Row], orders: Sequence[Order], value_of: Callable[[Row, Field], Has]) -> list[Row]:
+    """The rows in the order of the first of `orders`, then of the next; what has no value comes last, NaN before it;
+    rows alike in all stay as they were."""
+    found = list(rows)
+    for order in reversed(orders):
+
+        def key(row: Row, order: Order = order) -> tuple[int, Has]:
+            value = value_of(row, order.field)
+            rank = 2 if value is None else 1 if _is_nan(value) else 0
+            return (rank if order.ascending else -rank), (value if rank == 0 else 0)
+
+        found.sort(key=key, reverse=not order.ascending)
+    return found
+
+
 def compared(has: Has, by: str, value: Value | tuple[Value, ...] | None) -> bool:
     """Whether a value compares so; never for None, but by IS NULL."""
     if by in ("IS NULL", "IS NOT NULL"):
@@ -53,4 +70,4 @@ def _is_nan(has: Has) -> bool:
     return isinstance(has, float) and math.isnan(has)
 
 
-__all__ = ["Comparison", "Has", "compared", "matches"]
+__all__ = ["Comparison", "Has", "compared", "matches", "ordered"]

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from tidemill.core.errors import BadInput
 from tidemill.core.graphs.tracked import say
 from tidemill.track.searching.pieces import ALWAYS, Piece, concat
+from tidemill.track.searching.tokens import require_text
 from tidemill.track.tracking import Latest
 
 FIELDS = ("params", "tags", "metrics")
@@ -51,6 +52,7 @@ def wanted(fields: Sequence[str]) -> Mapping[str, list[str] | None]:
     found: dict[str, list[str] | None] = {}
     for each in fields:
         table, _, key = each.partition(".")
+        require_text(each)
         if table not in FIELDS:
             raise BadInput(f"no field {each!r}; there are {', '.join(FIELDS)}, and one of their keys: metrics.loss")
         if not key:

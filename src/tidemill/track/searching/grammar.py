@@ -24,6 +24,7 @@ from tidemill.track.searching.tokens import Token, tokens_of
 from tidemill.track.searching.vocabulary import RUNS, Field, Vocabulary
 
 DEEPEST, MOST = 40, 400  # brackets in one another; comparisons in a filter: SQLite's trees are at most 1,000 deep
+LONGEST = 5000  # characters of a pattern: SQLite takes 50,000 bytes, and a letter of either case may be 10
 Value = str | int | float
 OPERATORS = ("=", "!=", "<", "<=", ">", ">=")
 
@@ -161,6 +162,8 @@ class _Reading:
             found = Comparison(field, operator, self._list(field))
         else:
             found = Comparison(field, operator, self._value(field))
+            if operator.endswith("LIKE") and len(str(found.value)) > LONGEST:
+                raise BadInput(f"a pattern of {len(str(found.value))} characters for {field.shown}; at most {LONGEST}")
         return Not(found) if negated else found
 
     def _operator(self, field: Field) -> tuple[str, bool]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from tidemill.core.errors import BadInput
 from tidemill.track.searching.ordering import Place
+from tidemill.track.searching.tokens import require_text
 
 _INFINITE = {"inf": float("inf"), "-inf": float("-inf")}
 _AGAIN = "take it from the page before, with the same filter and order, or search again without one"
@@ -54,6 +55,7 @@ def _read(given: Any, *, number: bool, token: str) -> tuple[int, str | int | flo
             return rank, value
         case [0 | 1 | 2 as rank, float() as value] if number:
             return rank, value
-        case [0 | 1 | 2 as rank, str() as text] if not number and "\x00" not in text:
+        case [0 | 1 | 2 as rank, str() as text] if not number:
+            require_text(text)
             return rank, text
     raise BadInput(f"page token {token[:40]!r} holds {given!r}, which is no place in this order; {_AGAIN}")

@@ -50,7 +50,7 @@ def search(
         raise BadInput(f"{len(experiments)} experiments in one search; at most {EXPERIMENTS}")
     wanted(fields)
     asked, terms = parse(filter), terms_of(parse_orders(order_by))
-    among = tuple(sorted(set(experiments)))
+    among = tuple(sorted({each for each in experiments if 0 <= each < 2**63}))
     said = [among, filter, list(order_by), view]
     place = place_of(token, said, [term.field.holds == "number" for term in terms]) if token else None
     if not among:

@@ -82,7 +82,7 @@ def unquoted(name: str) -> str:
 def require_text(text: str) -> None:
     """Raise BadInput for a text that databases do not take."""
     if "\x00" in text or any("\ud800" <= each <= "\udfff" for each in text):
-        raise BadInput(f"{text[:60]!r}: a filter holds no NUL character and no half of a surrogate pair")
+        raise BadInput(f"{text[:60]!r}: searches hold no NUL character and no half of a surrogate pair")
 
 
 def _stray(text: str, at: int) -> str:
