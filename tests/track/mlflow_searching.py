@@ -1,6 +1,6 @@
-"""Run by the Python of MLflow's environment: its own search of the runs on standard input, JSON, by each query there.
+"""Run by the Python of MLflow's environment: its own search of the samples on standard input, JSON, by each query.
 
-Prints, a line each, the places of the runs that match in their order, or "refused: ..." .
+Prints, a line each, the places of those that match in their order, or "refused: ..." .
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from mlflow.entities import (
     RunInputs,
     RunTag,
 )
-from mlflow.utils.search_utils import SearchUtils
+from mlflow.entities.model_registry import ModelVersion, ModelVersionTag, RegisteredModel, RegisteredModelTag
+from mlflow.utils.search_utils import SearchModelUtils, SearchModelVersionUtils, SearchUtils
 
 
 def run_of(sample):
@@ -47,14 +48,40 @@ def run_of(sample):
     return Run(info, data, RunInputs(inputs))
 
 
+def version_of(sample):
+    tags = [ModelVersionTag(key, value) for key, value in sample["tags"].items()]
+    return ModelVersion(
+        sample["name"],
+        sample["version_number"],
+        sample["creation_timestamp"],
+        last_updated_timestamp=sample["last_updated_timestamp"],
+        source=sample["source_path"],
+        run_id=sample["run_id"],
+        tags=tags,
+    )
+
+
+def model_of(sample):
+    tags = [RegisteredModelTag(key, value) for key, value in sample["tags"].items()]
+    return RegisteredModel(sample["name"], sample["creation_timestamp"], sample["last_updated_timestamp"], tags=tags)
+
+
+KINDS = {
+    "runs": (SearchUtils, run_of),
+    "versions": (SearchModelVersionUtils, version_of),
+    "models": (SearchModelUtils, model_of),
+}
+
+
 def main():
     given = json.load(sys.stdin)
-    runs = [run_of(sample) for sample in given["runs"]]
-    place = {run.info.run_id: at for at, run in enumerate(runs)}
+    search, made_of = KINDS[given["kind"]]
+    rows = [made_of(sample) for sample in given["samples"]]
+    place = {id(row): at for at, row in enumerate(rows)}
     for text, orders in given["queries"]:
         try:
-            found = SearchUtils.sort(SearchUtils.filter(runs, text), orders)
-            print(" ".join(str(place[run.info.run_id]) for run in found))
+            found = search.sort(search.filter(rows, text), orders)
+            print(" ".join(str(place[id(row)]) for row in found))
         except Exception as error:  # some filters it fails on, with errors of Python
             print("refused:", str(error).replace("\n", " ").replace("\r", " "))
 

@@ -182,3 +182,40 @@ def _field(order: str) -> str:
     if not key:
         return {"created": "start_time", "Created": "start_time"}.get(name, name)
     return f"{entity[:3]}.{key.strip(chr(96) + chr(34))}"
+
+
+def registered(chance: random.Random, count: int) -> list[Sample]:
+    """Versions of models, or models; names differ, so that an order by name leaves no two alike."""
+    return [
+        {
+            "name": f"{chance.choice(('m', 'M', 'n_'))}{place}",
+            "version_number": chance.randrange(1, 4),
+            "run_id": f"r{chance.randrange(3)}",
+            "source_path": chance.choice(("s3://a/b", "S3://a", "runs:/x")),
+            "creation_timestamp": chance.randrange(5),
+            "last_updated_timestamp": chance.randrange(5),
+            "tags": {key: chance.choice(TEXTS) for key in TAGS if chance.random() < 0.7},
+        }
+        for place in range(count)
+    ]
+
+
+def registered_query(chance: random.Random, rows: list[Sample], kind: str) -> tuple[str, list[str]]:
+    """A filter that MLflow takes of models or their versions, and orders to the name."""
+    texts = ("name", "run_id", "source_path") if kind == "versions" else ("name",)
+    parts = []
+    for _ in range(chance.randrange(3)):
+        row = chance.choice(rows)
+        key = chance.choice((*texts, "tag", *(["version_number"] if kind == "versions" else [])))
+        if key == "tag":
+            name, tag = _named(chance, ("tags", "tag"), TAGS)
+            parts.append(f"{name}{_text(chance, row['tags'].get(tag, 'red'))}")
+        elif key == "version_number":
+            number = chance.choice(("{}", "'{}'")).format(row[key])
+            parts.append(f"{key}{_operator(chance, ('=', '!=', '<', '<=', '>', '>='))}{number}")
+        elif key != "source_path" and chance.random() < 0.2:
+            parts.append(f"{key} {chance.choice(('IN', 'not in'))} ('{row[key]}', '{rows[0][key]}')")
+        else:
+            parts.append(f"{key}{_text(chance, row[key])}")
+    orders = [chance.choice(("creation_timestamp", "last_updated_timestamp")) + chance.choice(("", " DESC", " asc"))]
+    return " AND ".join(parts), [*orders[: chance.randrange(2)], f"name{chance.choice((' ASC', ' DESC'))}"]

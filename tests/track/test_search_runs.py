@@ -10,6 +10,7 @@ import re
 import subprocess
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,21 @@ from search_samples import Sample
 from search_table import BOTH, NEITHER, OURS
 
 from tidemill.core.errors import BadInput
+from tidemill.core.graphs import schema
 from tidemill.core.ids import new_id
 from tidemill.core.types import Artifact, Batch, Edge, Point, Run
 from tidemill.core.workspace import Workspace, open_workspace
 from tidemill.track import experiments, tracking
+from tidemill.track.committing import reading
+from tidemill.track.searching.evaluating import matches, ordered
 from tidemill.track.searching.experiments import search_experiments
+from tidemill.track.searching.found import read
+from tidemill.track.searching.grammar import parse
+from tidemill.track.searching.order import parse_orders
+from tidemill.track.searching.ordering import terms_of
 from tidemill.track.searching.runs import search
+from tidemill.track.searching.statements import Scope, page
+from tidemill.track.searching.vocabulary import MODELS, VERSIONS, Field, Vocabulary
 
 HERE = Path(__file__).parent
 MLFLOW = Path(os.environ.get("CS_MLFLOW") or HERE.parents[1] / ".venvs" / "mlflow" / "bin" / "python")
@@ -91,11 +101,11 @@ def needs_mlflow() -> None:
         pytest.skip("no .venvs/mlflow; make it as CONTRIBUTING.md says")
 
 
-def of_mlflow(runs: list[Sample], queries: list[tuple[str, list[str]]]) -> list[str]:
-    """What MLflow's own search gives for each query: places of runs, or "refused: ..."."""
+def of_mlflow(given: list[Sample], queries: list[tuple[str, list[str]]], kind: str = "runs") -> list[str]:
+    """What MLflow's own search gives for each query: places of samples, or "refused: ..."."""
     done = subprocess.run(
         [MLFLOW, HERE / "mlflow_searching.py"],
-        input=json.dumps({"runs": runs, "queries": queries}),
+        input=json.dumps({"kind": kind, "samples": given, "queries": queries}),
         capture_output=True,
         text=True,
         check=True,
@@ -134,6 +144,23 @@ def test_what_mlflow_takes_is_what_the_table_says() -> None:
         text for text, told in zip((*BOTH, *OURS, *NEITHER), theirs, strict=True) if not told.startswith("refused")
     }
     assert taken == set(BOTH)
+
+
+@pytest.mark.parametrize(("kind", "vocabulary"), [("models", MODELS), ("versions", VERSIONS)])
+def test_models_and_versions_in_memory_match_as_in_mlflow(kind: str, vocabulary: Vocabulary) -> None:
+    needs_mlflow()
+    chance = random.Random(9)
+    rows = samples.registered(chance, 30)
+    queries = [samples.registered_query(chance, rows, kind) for _ in range(500)]
+    for (text, order_by), told in zip(queries, of_mlflow(rows, queries, kind), strict=True):
+        assert not told.startswith("refused"), (text, order_by, told)
+        asked, orders = parse(text, vocabulary), parse_orders(order_by, vocabulary)
+        found = ordered([row for row in rows if matches(asked, partial(value_of, row))], orders, value_of)
+        assert [rows.index(row) for row in found] == [int(place) for place in told.split()], (text, order_by)
+
+
+def value_of(row: Sample, field: Field) -> Any:
+    return row["tags"].get(field.key) if field.entity == "tag" else row[field.key]
 
 
 # ---------------------------------------------------------------------------------------- against plain Python
@@ -252,6 +279,55 @@ def test_pages_are_the_whole_cut_up(ws: Workspace, few: int, monkeypatch: pytest
             if token is None:
                 break
         assert tuple(seen) == whole, (text, order_by)
+
+
+@pytest.mark.parametrize(
+    ("text", "order_by"),
+    [
+        ("", []),
+        ("", ["metrics.a"]),
+        ("", ["metrics.a DESC"]),
+        ("", ["metrics.none"]),
+        ("metrics.b > 0.5 AND params.p != '3'", ["metrics.a"]),
+        ("metrics.b > 0.5 OR NOT params.p LIKE '3%'", []),
+        ("params.one = 'x'", ["params.p"]),
+        ("run_id IN ('00000000000000000000000000000007')", ["run_name"]),
+    ],
+)
+def test_a_page_of_many_runs_costs_what_a_page_of_few_does(
+    tmp_path: Path, text: str, order_by: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counted in hundreds of instructions of SQLite's machine, not in time."""
+    monkeypatch.setattr("tidemill.track.searching.statements.FEW", 100)  # fewer than are there
+    costs = []
+    for count in (500, 5000):
+        ws = open_workspace(tmp_path / f"{count}.mill")
+        chance = random.Random(1)
+        rows: dict[str, list[dict[str, Any]]] = {"tracked": [], "latest": [], "run_params": []}
+        for at in range(count):
+            key = {"run_id": f"{at:032x}"}
+            more = {"experiment": 1, "stage": "active", "status": "done", "name": f"r{at}", "owner": "a"}
+            rows["tracked"].append({**key, **more, "start_ms": at, "end_ms": at, "deleted_ms": None})
+            rows["run_params"].append({**key, "key": "p", "value": str(at % 10)})
+            rows["run_params"] += [{**key, "key": "one", "value": "x"}] if at == 9 else []
+            for name in "ab":
+                value = {"experiment": 1, "value": chance.random(), "is_nan": 0, "step": 0, "at_ms": 0}
+                rows["latest"].append({**key, "key": name, **value})
+        with ws.graph.transaction() as now:  # type: ignore[attr-defined]  # it is in a database
+            for name, some in rows.items():
+                now.link.execute(schema.metadata.tables[name].insert(), some)
+        found = search(ws, [1], text, order_by=order_by, limit=20)
+        assert len(found.runs) == 20 if "=" not in text and "IN" not in text else found.runs
+        ticks = []
+        with reading(ws) as link:
+            driver: Any = link.connection.driver_connection
+            driver.set_progress_handler(lambda: ticks.append(1), 100)  # noqa: B023
+            scope = Scope((1,), ("active",))
+            read(link, page(scope, parse(text), terms_of(parse_orders(order_by)), None, rows=21, dialect="sqlite"))
+            driver.set_progress_handler(None, 0)
+        costs.append(len(ticks))
+        ws.close()
+    assert costs[1] <= costs[0] * 1.25 + 5, costs
 
 
 def test_a_page_goes_on_where_it_was_whatever_came_meanwhile(ws: Workspace) -> None:
