@@ -420,6 +420,16 @@ def test_long_lists_and_large_numbers(ws: Workspace) -> None:
     many = ", ".join(f"'{new_id()}'" for _ in range(3000))
     assert ids(ws, experiment, f"run_id IN ({many}, '{run_id}')") == [run_id]
     assert ids(ws, experiment, f"run_id NOT IN ({many})") == [run_id]
+    numbers = ", ".join(f"{at}.5" for at in range(9000))
+    assert ids(ws, experiment, f"NOT metrics.big IN ({numbers}) AND metrics.big NOT IN ({numbers})") == [run_id]
+    texts = " OR ".join(f"params.a IN ({', '.join(repr(str(at)) for at in range(49))})" for _ in range(397))
+    assert ids(ws, experiment, f"metrics.big > 1 AND ({texts} OR run_id = '{run_id}')", "metrics.big") == [run_id]
+    with pytest.raises(BadInput, match="a filter of 27003 values; at most 20000"):
+        ids(ws, experiment, " OR ".join([f"metrics.big IN ({numbers})"] * 3))
+    with pytest.raises(BadInput, match=r"a list of 301 after data\.version; at most 300"):
+        ids(ws, experiment, f"data.version IN ({', '.join(repr(str(at)) for at in range(301))})")
+    found = search(ws, range(5000), "metrics.big > 1", order_by=["metrics.big"])
+    assert [each.run_id for each in found.runs] == [run_id]
     assert ids(ws, experiment, "start_time < 99999999999999999999999999 and metrics.big > 1e299") == [run_id]
     assert ids(ws, experiment, "start_time > -99999999999999999999999999 and metrics.big < 99999999999999999999") == []
 

@@ -45,6 +45,17 @@ def like(column: str, pattern: str, *, fold: bool, dialect: str) -> Piece:
     return Piece(f"{column} LIKE ? ESCAPE ''", (pattern,))
 
 
+def among_ids(column: str, ids: Sequence[int], dialect: str) -> Piece:
+    """Whether a column of whole numbers holds one of these, however many."""
+    if len(ids) == 1:
+        return Piece(f"{column} = ?", tuple(ids))
+    if len(ids) <= BOUND:
+        return Piece(f"{column} IN ({', '.join('?' * len(ids))})", tuple(ids))
+    if dialect == "sqlite":
+        return Piece(f"{column} IN (SELECT value FROM json_each(?))", (json.dumps(list(ids)),))
+    return Piece(f"{column} = ANY(CAST(? AS bigint[]))", (list(ids),))
+
+
 def among(column: str, values: Sequence[str], dialect: str) -> Piece:
     """Whether a column of texts holds one of these."""
     if not values:

@@ -7,7 +7,7 @@ import operator
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
-from tidemill.track.searching.grammar import All, Comparison, Expression, Not, Some, Value
+from tidemill.track.searching.grammar import All, Expression, Not, Some, Value
 from tidemill.track.searching.order import Order
 from tidemill.track.searching.patterns import compiled
 from tidemill.track.searching.vocabulary import Field
@@ -68,6 +68,3 @@ def compared(has: Has, by: str, value: Value | tuple[Value, ...] | None) -> bool
 
 def _is_nan(has: Has) -> bool:
     return isinstance(has, float) and math.isnan(has)
-
-
-__all__ = ["Comparison", "Has", "compared", "matches", "ordered"]

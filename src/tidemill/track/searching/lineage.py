@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import re
 
+from tidemill.core.errors import BadInput
 from tidemill.track.searching.comparing import of_text
 from tidemill.track.searching.grammar import Comparison
 from tidemill.track.searching.pieces import Piece, bracketed, concat
 
+AT_MOST = 300  # of a list: SQLite joins fewer than 1,000 conditions
 _VERSION = re.compile(r"(.+)@(\d{1,9})", re.DOTALL)
 _DATASETS = "FROM edges g JOIN artifacts a ON a.id = g.artifact_id WHERE g.role = 'in' AND a.kind = 'dataset'"
 _DATASET = {"name": "a.name", "digest": "a.digest", "context": "g.slot"}
@@ -69,6 +71,10 @@ def _label(asked: Comparison, dialect: str) -> Piece:
     """Of an artifact a: its name alone, or name@version."""
     value = asked.value
     if isinstance(value, tuple):
+        if len(value) > AT_MOST:
+            raise BadInput(
+                f"a list of {len(value)} after {asked.field.key}; at most {AT_MOST}: ask in several searches"
+            )
         parts = [_is(str(each)) for each in value]
         found = bracketed(Piece(" OR ".join(each.text for each in parts), sum((each.values for each in parts), ())))
         return found if asked.operator == "IN" else concat("NOT ", found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-Bound = str | int | float | list[str] | None
+Bound = str | int | float | list[str] | list[int] | None
 
 
 class Piece(NamedTuple):

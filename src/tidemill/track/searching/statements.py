@@ -17,7 +17,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from tidemill.core.errors import BadInput
 from tidemill.track.searching import conditions, lineage
+from tidemill.track.searching.comparing import among_ids
 from tidemill.track.searching.conditions import condition
 from tidemill.track.searching.grammar import All, Comparison, Expression
 from tidemill.track.searching.ordering import (
@@ -35,6 +37,7 @@ from tidemill.track.searching.pieces import ALWAYS, Piece, all_of, concat, joine
 HEADS = ("run_id", "experiment", "stage", "status", "name", "owner", "start_ms", "end_ms", "deleted_ms")
 FEW, SHARE = 2000, 5  # so many runs, or times those of the page, are sooner looked up and sorted than met in order
 APART = 8  # experiments and stages of a search that are each read from their own part of an index
+VALUES, MOST_VALUES = 5000, 20_000  # of a filter in all arms, in one: SQLite takes 32,766 a statement
 PROBES = 3  # comparisons of a filter that are tried for leaving few
 _HEADS = ", ".join(f"t.{name}" for name in HEADS)
 
@@ -46,12 +49,10 @@ class Scope:
     experiments: tuple[int, ...]
     stages: tuple[str, ...]
 
-    def within(self) -> Piece:
+    def within(self, dialect: str) -> Piece:
         """Of the row t."""
-        one = Piece("t.experiment = ?", self.experiments)
-        many = Piece(f"t.experiment IN ({', '.join('?' * len(self.experiments))})", self.experiments)
-        stage = Piece("t.stage = ?", self.stages) if len(self.stages) == 1 else ALWAYS
-        return all_of([one if len(self.experiments) == 1 else many, *([] if stage is ALWAYS else [stage])])
+        stage = [Piece("t.stage = ?", self.stages)] if len(self.stages) == 1 else []
+        return all_of([among_ids("t.experiment", self.experiments, dialect), *stage])
 
     def parts(self) -> list[Scope]:
         """One experiment and one stage each, where they are few."""
@@ -81,15 +82,20 @@ def page(
 ) -> Piece:
     """The first rows in their order, or those after a place: HEADS, then rank and value of each term."""
     matching = ALWAYS if asked is None else condition(asked, dialect)
-    few = [] if asked is None else _few(asked, scope, dialect)
+    few = [] if asked is None or len(matching.values) > VALUES else _few(asked, scope, dialect)
+    if len(matching.values) > MOST_VALUES:
+        raise BadInput(f"a filter of {len(matching.values)} values; at most {MOST_VALUES}: ask in several searches")
     most = max(FEW, SHARE * rows)
     arms: list[_Arm] = []
     for at, (_, rest) in enumerate(few):
         gate = f"{_before(at, most)}(SELECT count(*) FROM few{at}) <= {most}"
-        arm = _whole(scope, terms, place, _each(f"few{at} f", "f", dialect))
+        arm = _whole(scope, terms, place, _each(f"few{at} f", "f", dialect), dialect)
         arms.append(replace(arm, gate=gate, where=(*arm.where, rest)))
     gate = _before(len(few), most).removesuffix(" AND ")
-    arms += [replace(arm, gate=gate, where=(*arm.where, matching)) for arm in _in_order(scope, terms, place, dialect)]
+    others = _in_order(scope, terms, place, dialect)
+    if len(others) * len(matching.values) > VALUES:
+        others = [_whole(scope, terms, place, "tracked t", dialect)]
+    arms += [replace(arm, gate=gate, where=(*arm.where, matching)) for arm in others]
     made = [
         Piece(f"few{at}(run_id) AS MATERIALIZED ({found.text} LIMIT {most + 1})", found.values)
         for at, (found, _) in enumerate(few)
@@ -125,9 +131,9 @@ def _select(arm: _Arm, gate: str, rows: int, dialect: str) -> Piece:
     )
 
 
-def _whole(scope: Scope, terms: tuple[Term, ...], place: Place | None, source: str) -> _Arm:
+def _whole(scope: Scope, terms: tuple[Term, ...], place: Place | None, source: str, dialect: str) -> _Arm:
     where = [Piece("t.run_id = f.run_id")] if source.startswith("few") else []
-    where.append(scope.within())
+    where.append(scope.within(dialect))
     if place is not None:
         where += [seek(terms[0], place[0][1]), after(terms, place)] if terms[0].rank == "0" else [after(terms, place)]
     return _Arm(Piece(source), tuple(where), terms)
@@ -136,11 +142,11 @@ def _whole(scope: Scope, terms: tuple[Term, ...], place: Place | None, source: s
 def _in_order(scope: Scope, terms: tuple[Term, ...], place: Place | None, dialect: str) -> list[_Arm]:
     first = terms[0]
     if first.field.entity == "attribute" and first.field.key != "start_time":
-        return [_whole(scope, terms, place, "tracked t")]
+        return [_whole(scope, terms, place, "tracked t", dialect)]
     if first.field.entity in ("param", "tag"):
-        return [_whole(scope, terms, place, "tracked t")]
+        return [_whole(scope, terms, place, "tracked t", dialect)]
     if first.field.entity == "attribute":
-        return [_whole(each, terms, place, "tracked t") for each in scope.parts()]
+        return [_whole(each, terms, place, "tracked t", dialect) for each in scope.parts()]
     arms: list[_Arm] = []
     for each in Scope(scope.experiments, ("any",)).parts():
         here = Scope(each.experiments, scope.stages)
@@ -162,16 +168,14 @@ def _by_metric(scope: Scope, terms: tuple[Term, ...], place: Place | None, level
     if level == 2:
         has = Piece("SELECT 1 FROM latest o0 WHERE o0.run_id = t.run_id AND o0.key = ?", join.values)
         none = concat("NOT ", conditions.exists(has, dialect))
-        return _Arm(Piece("tracked t"), (scope.within(), none, *where), terms, level)
-    here = Piece(f"x.experiment IN ({', '.join('?' * len(scope.experiments))})", scope.experiments)
-    if len(scope.experiments) == 1:
-        here = Piece("x.experiment = ?", scope.experiments)
+        return _Arm(Piece("tracked t"), (scope.within(dialect), none, *where), terms, level)
+    here = among_ids("x.experiment", scope.experiments, dialect)
     has = Piece(f"x.key = ? AND x.value IS {'NOT ' if level == 0 else ''}NULL", join.values)
     rows = concat("(SELECT x.run_id, x.value FROM latest x WHERE ", joined(" AND ", [here, has]))
     if level == 0 and dialect != "sqlite":
         rows = concat(rows, f" ORDER BY x.value {first.way}")
     source = concat(rows, ") ", _each("o0", "o0", dialect))
-    return _Arm(source, (Piece("t.run_id = o0.run_id"), scope.within(), *where), terms, level)
+    return _Arm(source, (Piece("t.run_id = o0.run_id"), scope.within(dialect), *where), terms, level)
 
 
 def _each(source: str, name: str, dialect: str) -> str:
@@ -208,8 +212,7 @@ def _served(asked: Comparison, scope: Scope, dialect: str) -> tuple[int, Piece] 
         of = conditions.of_logged(asked, "x", dialect)
         return 2, concat(Piece(f"SELECT x.run_id FROM {table} x WHERE x.key = ? AND ", (field.key,)), of)
     if field.entity == "metric" and asked.operator in ("=", "IN", "<", "<=", ">", ">="):
-        marks = ", ".join("?" * len(scope.experiments))
-        start = f"SELECT x.run_id FROM latest x WHERE x.experiment IN ({marks}) AND x.key = ? AND "
-        of = conditions.of_logged(asked, "x", dialect)
-        return 3, concat(Piece(start, (*scope.experiments, field.key)), of)
+        here = among_ids("x.experiment", scope.experiments, dialect)
+        of = all_of([here, Piece("x.key = ?", (field.key,)), conditions.of_logged(asked, "x", dialect)])
+        return 3, concat("SELECT x.run_id FROM latest x WHERE ", of)
     return None
