@@ -85,16 +85,13 @@ def order_by_terms(terms: Sequence[Term]) -> str:
     parts: list[str] = []
     for term in terms:
         parts += [] if term.rank.isdigit() else [term.rank]
-        parts += [] if term.value == NOTHING else [f"{term.value} {term.way}"]
+        parts += [] if term.value.startswith("CAST(NULL") else [f"{term.value} {term.way}"]
     return ", ".join(parts)
 
 
 def order_by_columns(terms: Sequence[Term]) -> str:
     """Of rows that have the columns already."""
     return ", ".join(f"k{at}r, k{at}v {term.way}" for at, term in enumerate(terms))
-
-
-NOTHING = "CAST(NULL AS DOUBLE PRECISION)"
 
 
 def seek(term: Term, value: str | int | float | None) -> Piece:

@@ -4,11 +4,11 @@ Each way to the page is an arm of a UNION ALL, with a gate that lets it run only
 
 - where a comparison of the filter leaves few runs, these are looked up and sorted;
 - else the runs are read in their order from an index, and the filter is asked of each until the page is full. In the
-  order of a metric these are first the runs with a value, then, where they do not fill the page, those with NaN, then
-  those without; each experiment has its own part of the index.
+  order of what was logged these are first the runs with a value, then, where they do not fill the page, those with NaN,
+  then those without.
 
 So a page costs what it holds and not what the experiment holds, but where few of many runs match a filter that no index
-serves, and in the order of a parameter, a tag or an attribute other than the start: there all runs are looked at.
+serves, and in the order of an attribute other than the start: there all runs of the experiment are looked at.
 """
 
 # ruff: noqa: S608  what users wrote is bound, never in the text of a statement (pieces.py)
@@ -20,10 +20,9 @@ from dataclasses import dataclass, replace
 from tidemill.core.errors import BadInput
 from tidemill.track.searching import conditions, lineage
 from tidemill.track.searching.comparing import among_ids
-from tidemill.track.searching.conditions import condition
+from tidemill.track.searching.conditions import TABLES, condition
 from tidemill.track.searching.grammar import All, Comparison, Expression
 from tidemill.track.searching.ordering import (
-    NOTHING,
     Place,
     Term,
     after,
@@ -91,12 +90,14 @@ def page(
         gate = f"{_before(at, most)}(SELECT count(*) FROM few{at}) <= {most}"
         arm = _whole(scope, terms, place, _each(f"few{at} f", "f", dialect), dialect)
         arms.append(replace(arm, gate=gate, where=(*arm.where, rest)))
-    gate = _before(len(few), most).removesuffix(" AND ")
+    many = _before(len(few), most).removesuffix(" AND ")
     others = _in_order(scope, terms, place, dialect)
     if len(others) * len(matching.values) > VALUES:
         others = [_whole(scope, terms, place, "tracked t", dialect)]
-    arms += [replace(arm, gate=gate, where=(*arm.where, matching)) for arm in others]
-    made = [
+    for arm in others:
+        gate = " AND ".join(each for each in (many, arm.gate) if each)
+        arms.append(replace(arm, gate=gate, where=(*arm.where, matching)))
+    made = _spread(scope, terms[0], dialect) + [
         Piece(f"few{at}(run_id) AS MATERIALIZED ({found.text} LIMIT {most + 1})", found.values)
         for at, (found, _) in enumerate(few)
     ]
@@ -140,42 +141,59 @@ def _whole(scope: Scope, terms: tuple[Term, ...], place: Place | None, source: s
 
 
 def _in_order(scope: Scope, terms: tuple[Term, ...], place: Place | None, dialect: str) -> list[_Arm]:
-    first = terms[0]
-    if first.field.entity == "attribute" and first.field.key != "start_time":
-        return [_whole(scope, terms, place, "tracked t", dialect)]
-    if first.field.entity in ("param", "tag"):
-        return [_whole(scope, terms, place, "tracked t", dialect)]
-    if first.field.entity == "attribute":
-        return [_whole(each, terms, place, "tracked t", dialect) for each in scope.parts()]
-    arms: list[_Arm] = []
-    for each in Scope(scope.experiments, ("any",)).parts():
-        here = Scope(each.experiments, scope.stages)
-        levels = range(place[0][0] if place else 0, 3)
-        arms += [_by_metric(here, terms, place, level, dialect) for level in levels]
-    return arms
+    entity, begun = terms[0].field.entity, terms[0].field.key == "start_time"
+    if entity == "attribute":
+        return [_whole(each, terms, place, "tracked t", dialect) for each in (scope.parts() if begun else [scope])]
+    first = place[0][0] if place else 0
+    if entity == "metric":
+        apart = Scope(scope.experiments, ("any",)).parts()  # what is logged has no stage
+        within = [Scope(each.experiments, scope.stages) for each in apart]
+        return [_by_value(each, terms, place, level, dialect) for each in within for level in range(first, 3)]
+    arms = [_by_value(scope, terms, place, level, dialect) for level in range(first, 2)]
+    whole = _whole(scope, terms, place, "tracked t", dialect)
+    return [*(replace(arm, gate=f"{_FITS} = 1") for arm in arms), replace(whole, gate=f"{_FITS} = 0")]
 
 
-def _by_metric(scope: Scope, terms: tuple[Term, ...], place: Place | None, level: int, dialect: str) -> _Arm:
-    """The runs that have a value of the metric (level 0), NaN (1), or none (2), in the order of the index."""
-    join = terms[0].join
+def _by_value(scope: Scope, terms: tuple[Term, ...], place: Place | None, level: int, dialect: str) -> _Arm:
+    """The runs that have a value of what was logged (level 0), NaN (1), or none (the last), in the order of an
+    index."""
+    join, entity = terms[0].join, terms[0].field.entity
     assert join is not None
-    value = "o0.value" if level == 0 else NOTHING
-    first = replace(terms[0], rank=str(level), value=value, join=None)
+    nothing = "CAST(NULL AS DOUBLE PRECISION)" if entity == "metric" else "CAST(NULL AS TEXT)"
+    first = replace(terms[0], rank=str(level), value="o0.value" if level == 0 else nothing, join=None)
     terms = (first, *terms[1:])
     where: list[Piece] = []
     if place is not None and place[0][0] == level:
         where = [seek(first, place[0][1]), after(terms, place)]
-    if level == 2:
-        has = Piece("SELECT 1 FROM latest o0 WHERE o0.run_id = t.run_id AND o0.key = ?", join.values)
+    if level == (2 if entity == "metric" else 1):
+        has = Piece(f"SELECT 1 FROM {TABLES[entity]} o0 WHERE o0.run_id = t.run_id AND o0.key = ?", join.values)
         none = concat("NOT ", conditions.exists(has, dialect))
         return _Arm(Piece("tracked t"), (scope.within(dialect), none, *where), terms, level)
-    here = among_ids("x.experiment", scope.experiments, dialect)
-    has = Piece(f"x.key = ? AND x.value IS {'NOT ' if level == 0 else ''}NULL", join.values)
-    rows = concat("(SELECT x.run_id, x.value FROM latest x WHERE ", joined(" AND ", [here, has]))
+    having = [Piece(f"x.key = ? AND x.value IS {'NOT ' if level == 0 else ''}NULL", join.values)]
+    if entity == "metric":
+        having.insert(0, among_ids("x.experiment", scope.experiments, dialect))
+    rows = concat(f"(SELECT x.run_id, x.value FROM {TABLES[entity]} x WHERE ", joined(" AND ", having))
     if level == 0 and dialect != "sqlite":
         rows = concat(rows, f" ORDER BY x.value {first.way}")
     source = concat(rows, ") ", _each("o0", "o0", dialect))
     return _Arm(source, (Piece("t.run_id = o0.run_id"), scope.within(dialect), *where), terms, level)
+
+
+_FITS = "(SELECT fits FROM spread)"
+
+
+def _spread(scope: Scope, first: Term, dialect: str) -> list[Piece]:
+    """Whether most of what has the first key of an order is in scope: the index of parameters, and that of tags, has no
+    experiment, so that elsewhere the runs of a small one would be looked for among all."""
+    if first.field.entity not in ("param", "tag") or first.join is None:
+        return []
+    held = concat("held(runs) AS MATERIALIZED (SELECT count(*) FROM tracked t WHERE ", scope.within(dialect), ")")
+    some = f"SELECT 1 FROM {TABLES[first.field.entity]} x WHERE x.key = ? LIMIT (SELECT 2 * runs + 1 FROM held)"
+    fits = f"(SELECT count(*) FROM ({some}) y) <= (SELECT 2 * runs FROM held)"
+    return [
+        held,
+        Piece(f"spread(fits) AS MATERIALIZED (SELECT CASE WHEN {fits} THEN 1 ELSE 0 END)", first.join.values),
+    ]
 
 
 def _each(source: str, name: str, dialect: str) -> str:
