@@ -13,6 +13,8 @@ from starlette.exceptions import HTTPException
 from tidemill import __version__
 from tidemill.api import flows, views
 from tidemill.api.auth import LOOPBACK, SECURITY, Door, Keyring, NotSignedIn, may_read, may_write
+from tidemill.api.mlflow import errors
+from tidemill.api.mlflow import router as mlflow
 from tidemill.api.routes import readings
 from tidemill.api.views.shaping import Shown
 from tidemill.core.errors import BadInput, Busy, Conflict, NotFound, Refused, TidemillError
@@ -53,6 +55,7 @@ def create(project: Project, token: str, *, hosts: Iterable[str] = LOOPBACK) -> 
                       dependencies=[may_write])  # fmt: skip
 
     flows.add_writes(app, project, PREFIX)
+    mlflow.add(app, project)
 
     def schema() -> dict[str, Any]:
         return app.openapi()
@@ -68,10 +71,14 @@ def show_errors(app: FastAPI, show: ShowError) -> None:
     """Answer every error with `show(request, status, kind, text)`."""
 
     async def ours(request: Request, error: Exception) -> Response:
+        if mlflow.is_ours(request.url.path):
+            return errors.answer(error)
         return show(request, status_of(error), type(error).__name__, str(error))
 
     async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
+        if mlflow.is_ours(request.url.path):
+            return errors.answer(errors.Told("ENDPOINT_NOT_FOUND", f"no {request.method} {request.url.path}"))
         text = f"there is nothing at {request.url.path}" if error.status_code == 404 else str(error.detail)
         return show(request, error.status_code, "HTTP", text)
 

@@ -7,9 +7,10 @@ browser). The door refuses a Host that is not ours, so that a web page cannot re
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -24,6 +25,15 @@ Permission = Literal["open", "read", "write", "own token"]
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 MOST_BYTES = 1 << 20  # of a write: notes and forms; it is read before the token is looked at
+# Where a body is read after the token: how long it may be there (None: as the disk has room).
+LARGE: Mapping[str, int | None] = {
+    "/api/2.0/mlflow-artifacts/artifacts/": None,
+    "/ajax-api/2.0/mlflow-artifacts/artifacts/": None,
+    "/api/2.0/mlflow/": 64 << 20,
+    "/ajax-api/2.0/mlflow/": 64 << 20,
+    "/api/3.0/mlflow/": 64 << 20,
+    "/v1/traces": 64 << 20,
+}
 SHORTEST = 16  # characters of a token: a token file that was never written is an empty one, which anybody could show
 
 # No script runs at all; styles and forms are our own only.
@@ -64,17 +74,26 @@ class Keyring:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
             return self.opens(token.strip())
+        if scheme.lower() == "basic":  # MLflow's clients: any user, the token as password
+            return self.opens(_password(token))
         return hmac.compare_digest(request.cookies.get(self.cookie, "").encode(), self.session.encode())
 
 
-def needs(permission: Permission) -> Callable[[Request], None]:
+def _password(given: str) -> str:
+    try:
+        return base64.b64decode(given, validate=True).decode().partition(":")[2]
+    except ValueError:
+        return ""
+
+
+def needs(permission: Permission) -> Callable[[Request], Awaitable[None]]:
     """The dependency that every route declares: what is needed to call it.
 
     "open": nothing; "read" and "write": the token; "own token": another one, which the route itself compares, and gets
     from `shown`. Raises NotSignedIn. The app's `state.keyring` holds the token.
     """
 
-    def check(request: Request) -> None:
+    async def check(request: Request) -> None:  # async: it takes microseconds, a thread for it would take more
         if permission == "own token":
             shown(request)
             return
@@ -133,14 +152,14 @@ class Door:
                 headers.setdefault("cache-control", "no-store")
             await send(message)
 
-        refusal = self._refusal(scope["method"], Headers(scope=scope))
+        refusal = self._refusal(scope["method"], scope["path"], Headers(scope=scope))
         if refusal is not None:
             status, text = refusal
             await PlainTextResponse(text, status_code=status)(scope, receive, secured)
             return
         await self.app(scope, receive, secured)
 
-    def _refusal(self, method: str, headers: Headers) -> tuple[int, str] | None:
+    def _refusal(self, method: str, path: str, headers: Headers) -> tuple[int, str] | None:
         host = headers.get("host", "")
         if _name(host) not in self.hosts:
             return 403, f"host {host!r} is not served here; allowed: {', '.join(sorted(self.hosts))}\n"
@@ -152,8 +171,9 @@ class Door:
         length = headers.get("content-length", "")
         if "transfer-encoding" in headers or not (length or "0").isdecimal():
             return 411, "a write must say its Content-Length\n"
-        if int(length or 0) > MOST_BYTES:
-            return 413, f"a body of {int(length):,} bytes is too big; allowed: {MOST_BYTES:,}\n"
+        most = next((most for start, most in LARGE.items() if path.startswith(start)), MOST_BYTES)
+        if most is not None and int(length or 0) > most:
+            return 413, f"a body of {int(length):,} bytes is too big; allowed: {most:,}\n"
         return None
 
 

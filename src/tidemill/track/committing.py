@@ -22,6 +22,7 @@ from tidemill.core.graphs.transacting import Transaction
 from tidemill.core.workspace import Workspace
 
 T = TypeVar("T")
+Operation = Callable[[Transaction], T]  # what is done in a transaction, and may be done again in another one
 AT_ONCE = 256  # operations in one transaction: those that wait for it are not kept long
 IDLE_S = 5.0
 

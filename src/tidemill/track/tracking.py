@@ -16,16 +16,15 @@ import sqlalchemy as sa
 
 from tidemill.core.errors import BadInput, NotFound
 from tidemill.core.graphs.schema import latest, points, tracked
-from tidemill.core.graphs.tracked import DEFAULT, DELETED, EXPERIMENT, OWN, STAGE, ms, shown, texts
+from tidemill.core.graphs.tracked import DEFAULT, DELETED, EXPERIMENT, OWN, SCHEDULED, STAGE, ms, shown, texts
 from tidemill.core.graphs.transacting import Transaction
 from tidemill.core.ids import new_id, parse_time, utc_now
 from tidemill.core.types import Batch, Point, Run, Status
 from tidemill.core.workspace import Workspace
 from tidemill.track import experiments
-from tidemill.track.committing import committer_of, reading
+from tidemill.track.committing import Operation, committer_of, reading
 
 NAME_TAG, PARENT_TAG, OWNER_TAG = "mlflow.runName", "mlflow.parentRunId", "mlflow.user"
-SCHEDULED = "tidemill.scheduled"  # a tag: the run is announced, and has not begun
 
 
 class Latest(NamedTuple):
@@ -74,6 +73,19 @@ def start(
     tags: Mapping[str, str] | None = None,
     scheduled: bool = False,
 ) -> Tracked:
+    """See `starting`."""
+    return committer_of(ws).call(starting(ws, experiment, name=name, start_ms=start_ms, tags=tags, scheduled=scheduled))
+
+
+def starting(
+    ws: Workspace,
+    experiment: int = DEFAULT,
+    *,
+    name: str = "",
+    start_ms: int | None = None,
+    tags: Mapping[str, str] | None = None,
+    scheduled: bool = False,
+) -> Operation[Tracked]:
     """Open a run. Its name: as given, or by its tag "mlflow.runName", or made up; its parent, by its tag
     "mlflow.parentRunId".
 
@@ -98,7 +110,7 @@ def start(
         now.write(Batch([run]))
         return _read(now.link, run)
 
-    return committer_of(ws).call(operation)
+    return operation
 
 
 def get(ws: Workspace, run_id: str) -> Tracked:
@@ -118,6 +130,17 @@ def update(
     end_ms: int | None = None,
     name: str | None = None,
 ) -> Tracked:
+    """See `updating`."""
+    return committer_of(ws).call(updating(run_id, status=status, end_ms=end_ms, name=name))
+
+
+def updating(
+    run_id: str,
+    *,
+    status: Status | Literal["scheduled"] | None = None,
+    end_ms: int | None = None,
+    name: str | None = None,
+) -> Operation[Tracked]:
     """Give a run another status or name. A run that ended goes on where its status is "running" again."""
 
     def change(run: Run, now: Transaction) -> Run:
@@ -133,7 +156,7 @@ def update(
         ended = _time(end_ms) if end_ms else made.ended_at or utc_now()
         return replace(made, ended_at=ended, metrics=_results(now.link, run.id))
 
-    return _changed(ws, run_id, change)
+    return _changing(run_id, change)
 
 
 def log(
@@ -144,6 +167,17 @@ def log(
     params: Mapping[str, str] | None = None,
     tags: Mapping[str, str] | None = None,
 ) -> None:
+    """See `logging`."""
+    committer_of(ws).call(logging(run_id, metrics=metrics, params=params, tags=tags))
+
+
+def logging(
+    run_id: str,
+    *,
+    metrics: Sequence[Point] = (),
+    params: Mapping[str, str] | None = None,
+    tags: Mapping[str, str] | None = None,
+) -> Operation[None]:
     """Add to a run in one transaction; the same again changes nothing.
 
     Raises BadInput where a parameter is there with another value, or the run is deleted: nothing is written then.
@@ -161,7 +195,7 @@ def log(
         if metrics:
             now.log({run_id: metrics})
 
-    committer_of(ws).call(operation)
+    return operation
 
 
 def delete_tag(ws: Workspace, run_id: str, key: str) -> None:
@@ -172,13 +206,13 @@ def delete_tag(ws: Workspace, run_id: str, key: str) -> None:
             raise NotFound(f"run {run.id} has no tag {key!r}")
         return replace(run, tags={name: value for name, value in run.tags.items() if name != key})
 
-    _changed(ws, run_id, change)
+    committer_of(ws).call(_changing(run_id, change))
 
 
 def delete(ws: Workspace, run_id: str) -> None:
     """Hide a run from searches for active ones; `restore` brings it back."""
     hidden = {STAGE: "deleted", DELETED: str(ms(utc_now()))}
-    _changed(ws, run_id, lambda run, _: replace(run, tags={**run.tags, **hidden}), deleted=None)
+    committer_of(ws).call(_changing(run_id, lambda run, _: replace(run, tags={**run.tags, **hidden}), deleted=None))
 
 
 def restore(ws: Workspace, run_id: str) -> None:
@@ -187,7 +221,7 @@ def restore(ws: Workspace, run_id: str) -> None:
     def change(run: Run, _: Transaction) -> Run:
         return replace(run, tags={key: value for key, value in run.tags.items() if key not in (STAGE, DELETED)})
 
-    _changed(ws, run_id, change, deleted=None)
+    committer_of(ws).call(_changing(run_id, change, deleted=None))
 
 
 def history(ws: Workspace, run_id: str, key: str, *, offset: int = 0, limit: int | None = None) -> list[Logged]:
@@ -233,13 +267,12 @@ def _made(run: Run, head: sa.Row[tuple[object, ...]], metrics: Mapping[str, Late
     )
 
 
-def _changed(
-    ws: Workspace,
+def _changing(
     run_id: str,
     change: Callable[[Run, Transaction], Run],
     *,
     deleted: Literal["refused"] | None = "refused",
-) -> Tracked:
+) -> Operation[Tracked]:
     def operation(now: Transaction) -> Tracked:
         run = now.run(run_id)
         if deleted == "refused":
@@ -249,7 +282,7 @@ def _changed(
             now.write(Batch([made]))
         return _read(now.link, made)
 
-    return committer_of(ws).call(operation)
+    return operation
 
 
 def _with(run: Run, params: Mapping[str, str], tags: Mapping[str, str]) -> Run:

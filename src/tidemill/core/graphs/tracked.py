@@ -22,6 +22,7 @@ KINDS = ("track.", "train.")
 OWN = "track.run"  # the kind of a user's own runs: they may go on after their end
 EXPERIMENT, STAGE, DELETED = "tidemill.experiment", "tidemill.stage", "tidemill.deleted"
 OWNER = "mlflow.user"  # a tag: who ran it, where that is not whoever sent it
+SCHEDULED = "tidemill.scheduled"  # a tag: the run is announced, and has not begun
 DEFAULT = 0  # the experiment that is always there
 FILES_EVENT = "files"  # of subject "run/<id>": files that were added, or removed
 EXPERIMENT_EVENT = "experiment"  # its body is the whole state
@@ -156,7 +157,7 @@ def _head(run: Mapping[str, Any]) -> tuple[Any, ...]:
         run["id"],
         int(tags.get(EXPERIMENT, DEFAULT)),
         tags.get(STAGE, "active"),
-        run["status"],
+        "scheduled" if SCHEDULED in tags else run["status"],
         run["name"],
         tags.get(OWNER, run["actor"]),
         ms(parse_time(run["started_at"])),
