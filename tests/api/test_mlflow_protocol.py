@@ -115,9 +115,7 @@ def test_a_run_through_its_life(server: Server) -> None:
     server.post("runs/log-metric", run_uuid=run_id, key="odd", value="NaN", timestamp="6")
     server.post("runs/set-tag", run_id=run_id, key="team", value="a")
     batch = {
-        "metrics": [{"key": "loss", "value": 1 / step, "timestamp": step, "step": step} for step in range(2, 1002)][
-            :1000
-        ],
+        "metrics": [{"key": "loss", "value": 1 / step, "timestamp": step, "step": step} for step in range(2, 902)],
         "params": [{"key": "d", "value": "2"}],
         "tags": [{"key": "team", "value": "b"}],
     }
@@ -154,9 +152,10 @@ def test_wrong_input_is_told_in_mlflows_words(server: Server, new_run: Callable[
     run_id = new_run()
     server.post("runs/log-parameter", run_id=run_id, key="c", value="1")
     unknown = "f" * 32
+    absent = (404, "RESOURCE_DOES_NOT_EXIST")
     invalid = (400, "INVALID_PARAMETER_VALUE")
     for path, body, code, text in (
-        ("runs/create", {"experiment_id": "999"}, (404, "RESOURCE_DOES_NOT_EXIST"), "No Experiment with id=999 exists"),
+        ("runs/create", {"experiment_id": "999"}, absent, "No Experiment with id=999 exists"),
         ("runs/log-metric", {"run_id": unknown, "key": "a", "value": 1, "timestamp": 1}, (404, "RESOURCE_DOES_NOT_EXIST"),
          f"Run with id={unknown} not found"),
         ("runs/log-metric", {"run_id": run_id, "value": 1, "timestamp": 1}, invalid, "required parameter 'key'"),
@@ -173,7 +172,7 @@ def test_wrong_input_is_told_in_mlflows_words(server: Server, new_run: Callable[
         ("runs/update", {"run_id": run_id, "status": "LATE"}, invalid, "LATE"),
         ("runs/search", {"experiment_ids": ["0"], "max_results": 50_001}, invalid, "at most 50000"),
         ("runs/search", {"experiment_ids": ["0"], "filter": "metrics.a ="}, invalid, ""),
-        ("runs/delete-tag", {"run_id": run_id, "key": "none"}, (404, "RESOURCE_DOES_NOT_EXIST"), "No tag with name: none"),
+        ("runs/delete-tag", {"run_id": run_id, "key": "none"}, absent, "No tag with name: none"),
         ("experiments/create", {"name": "Default"}, (400, "RESOURCE_ALREADY_EXISTS"), "there already"),
         ("experiments/create", {}, invalid, "required parameter 'name'"),
         ("experiments/create", {"name": 7}, invalid, "name"),
