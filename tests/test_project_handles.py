@@ -88,6 +88,33 @@ def test_a_handle_is_small_frozen_and_says_what_each_verb_does(mill: tm.Project,
         handle.ws = None
 
 
+def test_the_project_itself_is_small_and_says_what_each_verb_does() -> None:
+    verbs = {name: verb for name, verb in vars(tm.Project).items() if not name.startswith("_") and name != "ws"}
+    assert len(verbs) < 30
+    assert [name for name, verb in verbs.items() if not (verb.__doc__ or "").strip()] == []
+
+
+def test_a_node_is_found_by_its_id_or_its_first_digits(mill: tm.Project) -> None:
+    add(mill)
+    version = mill.dataset("rides").base
+    assert mill.lineage.get(version.id) == version.artifact
+    assert mill.lineage.get(str(version.artifact.run_id)).kind == "data.import"
+    assert mill.lineage.get(version.id[:20]).id == version.id
+
+
+def squared(n: int) -> int:
+    SQUARED.append(n)
+    return n * n
+
+
+SQUARED: list[int] = []
+
+
+def test_a_step_without_a_pipeline_is_computed_once(mill: tm.Project) -> None:
+    assert [mill.flows.step(squared, name="squared", n=n) for n in (3, 3, 4)] == [9, 9, 16]
+    assert SQUARED == [3, 4]
+
+
 def test_a_dataset_is_asked_for_by_number_tag_branch_and_digest(mill: tm.Project) -> None:
     add(mill)
     mill.data.tag("rides", 1, "first")

@@ -156,7 +156,7 @@ def test_wrong_input_is_told_in_mlflows_words(server: Server, new_run: Callable[
     invalid = (400, "INVALID_PARAMETER_VALUE")
     for path, body, code, text in (
         ("runs/create", {"experiment_id": "999"}, absent, "No Experiment with id=999 exists"),
-        ("runs/log-metric", {"run_id": unknown, "key": "a", "value": 1, "timestamp": 1}, (404, "RESOURCE_DOES_NOT_EXIST"),
+        ("runs/log-metric", {"run_id": unknown, "key": "a", "value": 1, "timestamp": 1}, absent,
          f"Run with id={unknown} not found"),
         ("runs/log-metric", {"run_id": run_id, "value": 1, "timestamp": 1}, invalid, "required parameter 'key'"),
         ("runs/log-metric", {"run_id": run_id, "key": "a", "timestamp": 1}, invalid, "required parameter 'value'"),

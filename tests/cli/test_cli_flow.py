@@ -7,11 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from conftest import Shell
+Shell = Callable[..., Any]  # Any: a Ran of conftest, which cannot be imported by name
 
 PROGRAM = """
 import tidemill as tm
@@ -204,3 +206,10 @@ def test_exports_are_written(shell: Shell, program: Path) -> None:
     refused = shell("export", "airflow", f"{program.name}:asking")
     assert refused.code == 2
     assert "waits for a person" in refused.err
+
+
+def test_a_length_of_time_is_shown_as_it_is_typed(shell: Shell, program: Path) -> None:
+    ran = shell("flow", "deploy", f"{program.name}:sums", "--every", "90m")
+    assert (ran.code, "every 1h30m" in ran.out) == (0, True), ran.err
+    assert "every 1h30m" in shell("flow", "schedules").out
+    assert shell("flow", "schedules", "--json").json[0]["schedule"]["every_s"] == 5400

@@ -25,7 +25,7 @@ def ws(tmp_path: Path) -> Workspace:
     ("schedule", "text"),
     [
         (cron("30 2 * * *", zone="Europe/Berlin", catch_up="all"), 'cron "30 2 * * *" Europe/Berlin'),
-        (every("90m", start=NOON), "every 1:30:00"),
+        (every("90m", start=NOON), "every 1h30m"),
         (on_dataset("flights", catch_up="none"), "on a new version of dataset flights"),
         (on_alert("departures", "input drift", "errors"), "on an alert of departures (input drift, errors)"),
         (on_alert("departures"), "on an alert of departures"),

@@ -42,7 +42,9 @@ def test_the_same_delivery_is_the_same_call(ws: Workspace) -> None:
 def test_a_wrong_token_and_an_unknown_name_are_refused_alike(ws: Workspace) -> None:
     webhooks.issue(ws, "push")
     for name, token in (("push", "guess"), ("pull", "guess"), ("push", ""), ("push", "é\ud800")):
-        with pytest.raises(Refused, match=f"no webhook '{name}' with that token"):
+        with pytest.raises(
+            Refused, match=f"^no webhook '{name}' with that token; `tidemill flow hook NAME` makes a new one$"
+        ):
             webhooks.call(ws, name, token)
     assert ws.graph.events(kind="called") == []
 

@@ -91,7 +91,7 @@ def tagged(ctx: click.Context, what: str, json_: bool) -> None:
     """Tags of the columns of WHAT (a dataset's name, or the id of a model or log), and where they come from."""
     mill = project(ctx)
     known = what.partition("@")[0] in mill.data.names()
-    artifact = mill.data.get(what).artifact if known else mill.get(what)
+    artifact = mill.data.get(what).artifact if known else mill.lineage.get(what)
     if not isinstance(artifact, Artifact):
         raise click.UsageError(f"{what!r} is a run; name a dataset, or the id of an artifact: tidemill trace {what}")
     found = mill.governance.tagged(artifact)

@@ -97,7 +97,9 @@ class Artifact:
 
     def _trails(self) -> Trails:
         if self.graph is None:
-            raise LookupError(f"{self.label} was not read from a graph; get it from a project: mill.get({self.id!r})")
+            raise LookupError(
+                f"{self.label} was not read from a graph; get it from a project: mill.lineage.get({self.id!r})"
+            )
         return self.graph
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tidemill.core.ids import parse_time
 from tidemill.core.recording import key_of
-from tidemill.core.types import Artifact, DatasetVersion, ModelVersion, Run, View
+from tidemill.core.types import Artifact, DatasetVersion, ModelVersion, View
 from tidemill.core.workspace import Workspace, open_workspace
 from tidemill.project.contracts import Contracts
 from tidemill.project.data import Data, Ref
@@ -312,12 +312,6 @@ class Project:
         )
         return ModelVersion(made)
 
-    def step(self, function: Callable[..., Any], *, name: str, inputs: Sequence[Any] = (), **params: Any) -> Any:
-        """`function(**params)`, a JSON value, computed once for the same code, inputs' contents and parameters."""
-        from tidemill.flow.cached import json_step
-
-        return json_step(self.ws, function, name=name, inputs=inputs, params=params)
-
     # ------------------------------------------------------------------------------------------------ serving
 
     def deploy(self, model: ModelVersion, *, name: str | None = None, port: int = 0) -> Served:
@@ -369,10 +363,6 @@ class Project:
         return own.run(
             self.ws, name, params=params, tags=tags, inputs=inputs, experiment=experiment, system_metrics=system_metrics
         )
-
-    def get(self, node_id: str) -> Run | Artifact:
-        """The run or artifact of that id, or of its first 8 digits or more."""
-        return self.ws.graph.get(node_id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -129,6 +129,15 @@ class Flows:
         from tidemill.flow.advice import advise
 
         return advise(self.ws, pipeline, runs=runs, prices=prices)
+
+    def step(self, function: Callable[..., Any], *, name: str, inputs: Sequence[Any] = (), **params: Any) -> Any:
+        """`function(**params)`, a JSON value, computed once for the same code, inputs' contents and parameters.
+
+        It needs no pipeline: a notebook's cell that is not run twice.
+        """
+        from tidemill.flow.cached import json_step
+
+        return json_step(self.ws, function, name=name, inputs=inputs, params=params)
 
     # ------------------------------------------------------------------------------------------------ by itself
 

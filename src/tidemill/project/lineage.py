@@ -17,6 +17,10 @@ class Lineage:
 
     ws: Workspace
 
+    def get(self, node_id: str) -> Run | Artifact:
+        """The run or artifact of that id, or of its first 8 digits or more."""
+        return self.ws.graph.get(node_id)
+
     def runs(self, *, kind: str | None = None, name: str | None = None, limit: int = 100) -> list[Run]:
         """Recorded runs, newest first. kind: exact, or a prefix such as "train.*"."""
         from tidemill.track import runs

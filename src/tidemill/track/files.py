@@ -62,7 +62,8 @@ def record(now: Transaction, run_id: str, files: Sequence[tuple[str, str, int]],
         "DO UPDATE SET digest = excluded.digest, size = excluded.size, at_ms = excluded.at_ms"
     )
     now.link.exec_driver_sql(say(now.link, put), rows)
-    now.say(f"run/{run_id}", FILES_EVENT, {"files": [[path, digest, size] for path, digest, size in files], "at": at}, actor)
+    body = {"files": [[path, digest, size] for path, digest, size in files], "at": at}
+    now.say(f"run/{run_id}", FILES_EVENT, body, actor)
 
 
 def listed(ws: Workspace, run_id: str, folder: str = "") -> list[File]:

@@ -23,7 +23,7 @@ from tidemill.core.errors import BadInput, NotFound, nearest
 from tidemill.core.ids import canonical_json, iso, parse_time
 from tidemill.core.types import Event, Json, Query
 from tidemill.core.workspace import Workspace
-from tidemill.flow.durations import seconds
+from tidemill.flow import durations
 from tidemill.flow.scheduling import cron as crons
 
 CatchUp = Literal["latest", "all", "none"]
@@ -100,7 +100,7 @@ def every(length: str | float | timedelta, *, start: datetime | None = None, cat
 
     Raises BadInput for a length under a second.
     """
-    made = Every(seconds(length, what="the interval"), catch_up=catch_up)
+    made = Every(durations.seconds(length, what="the interval"), catch_up=catch_up)
     if start is not None:
         made = replace(made, start=iso(start))
     _check(made)
@@ -164,14 +164,14 @@ def _recorded(body: Json) -> Schedule:
 def text_of(schedule: Schedule) -> str:
     """A schedule as people read it.
 
-    >>> text_of(cron("30 2 * * *", zone="Europe/Berlin"))
-    'cron "30 2 * * *" Europe/Berlin'
+    >>> text_of(cron("30 2 * * *", zone="Europe/Berlin")), text_of(every("90m"))
+    ('cron "30 2 * * *" Europe/Berlin', 'every 1h30m')
     """
     match schedule:
         case Cron():
             return f'cron "{schedule.expression}" {schedule.zone}'
         case Every():
-            return f"every {timedelta(seconds=schedule.every_s)}"
+            return f"every {durations.text(schedule.every_s)}"
         case OnDataset():
             return f"on a new version of dataset {schedule.dataset}"
         case OnAlert():

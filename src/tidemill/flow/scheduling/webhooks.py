@@ -50,7 +50,7 @@ def call(
     issued = ws.graph.events(f"webhook/{name}", kind="token", last=1)
     known = str(issued[0].body["sha256"] or "") if issued else ""
     if not hmac.compare_digest(known, digest(token.encode(errors="replace"))):
-        raise Refused(f"no webhook {name!r} with that token; make one with tidemill.flow.scheduling.webhooks.issue")
+        raise Refused(f"no webhook {name!r} with that token; `tidemill flow hook NAME` makes a new one")
     try:
         size = len(canonical_json(body))
     except (TypeError, ValueError) as error:
