@@ -46,7 +46,7 @@ def written(write: Callable[[pl.DataFrame, io.BytesIO], object]) -> bytes:
         ("ROWS.CSV", CSV),
         ("rows.csv", b"\xef\xbb\xbf" + CSV),
         ("rows.csv", CSV.replace(b"\n", b"\r\n")),
-        ("rows.csv.gz", gzip.compress(CSV)),
+        ("rows.csv.gz", gzip.compress(CSV, mtime=0)),
         ("rows.csv.zip", zipped(flights__csv=CSV)),
         ("rows.jsonl", b'{"id":1,"carrier":"AA","temp":1.5}\n{"id":2,"carrier":null,"temp":null}\n'),
         ("rows.parquet", written(pl.DataFrame.write_parquet)),
@@ -80,7 +80,12 @@ def test_an_empty_file_is_named(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "content"),
-    [("h.csv", b"id,carrier\n"), ("h.csv.gz", gzip.compress(b"id,carrier\n")), ("n.jsonl", b"\n"), ("n.csv", b"\n\n")],
+    [
+        ("h.csv", b"id,carrier\n"),
+        ("h.csv.gz", gzip.compress(b"id,carrier\n", mtime=0)),
+        ("n.jsonl", b"\n"),
+        ("n.csv", b"\n\n"),
+    ],
 )
 def test_a_file_without_rows_is_named(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
@@ -111,7 +116,7 @@ def test_a_missing_folder_is_named_too(tmp_path: Path) -> None:
         ("ragged.csv", b"a,b\n1,2,3\n"),
         ("latin.csv", "name\nÉtude\n".encode("latin1")),
         ("bad.csv.gz", b"not gzip"),
-        ("cut.csv.gz", gzip.compress(b"a,b\n1,2\n" * 999)[:25]),
+        ("cut.csv.gz", gzip.compress(b"a,b\n1,2\n" * 999, mtime=0)[:25]),
         ("bad.csv.zip", b"PK not zip"),
         ("bad.jsonl", b'{"a": 1}\n{"a"'),
         ("bad.parquet", b"PAR1 not parquet"),
@@ -177,7 +182,7 @@ def test_a_file_in_batches_is_the_file(tmp_path: Path, name: str) -> None:
     csv = as_csv(MANY)
     content = {
         "many.csv": csv,
-        "many.csv.gz": gzip.compress(csv),
+        "many.csv.gz": gzip.compress(csv, mtime=0),
         "many.csv.zip": zipped(many__csv=csv),
     }
     if name in content:

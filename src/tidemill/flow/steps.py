@@ -203,7 +203,7 @@ def step(
 
     def made(given: Callable[P, R]) -> Step[P, R]:
         if not inspect.isfunction(given) or inspect.iscoroutinefunction(given) or inspect.isgeneratorfunction(given):
-            raise BadInput(f"{given!r} cannot be a step; a step is a plain function (def, neither async nor yielding)")
+            raise BadInput(f"{given!r} cannot be a step; a step is a plain function, "def" that returns: neither async (call asyncio.run inside) nor yielding (return a list)")
         if next(iter(inspect.signature(given).parameters), "") in ("self", "cls"):
             raise BadInput(
                 f"{given.__qualname__} cannot be a step, it is a method; make it a function at the top of the module "
@@ -217,7 +217,10 @@ def step(
 def checked(name: str, what: str) -> str:
     """The name, or BadInput."""
     if NAME.fullmatch(name) is None:
-        raise BadInput(f"{what} {name!r}: a name has letters, digits, '_', '.' and '-', at most 100")
+        raise BadInput(
+            f"{what} {name!r}: a name has letters, digits, '_', '.' and '-', at most 100; give one: "
+            f'@tm.{what}(name="...")'
+        )
     return name
 
 
