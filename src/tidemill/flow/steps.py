@@ -203,7 +203,10 @@ def step(
 
     def made(given: Callable[P, R]) -> Step[P, R]:
         if not inspect.isfunction(given) or inspect.iscoroutinefunction(given) or inspect.isgeneratorfunction(given):
-            raise BadInput(f"{given!r} cannot be a step; a step is a plain function, "def" that returns: neither async (call asyncio.run inside) nor yielding (return a list)")
+            raise BadInput(
+                f"{given!r} cannot be a step; a step is a plain function: not async (call asyncio.run inside), and one "
+                "that returns (a list, where yours yields)"
+            )
         if next(iter(inspect.signature(given).parameters), "") in ("self", "cls"):
             raise BadInput(
                 f"{given.__qualname__} cannot be a step, it is a method; make it a function at the top of the module "
