@@ -17,7 +17,7 @@ OPEN = {"/login", "/logout", "/static/{name}", "/health", "/version"}
 READ_BY_POST = {  # searches, and what is answered as not there
     f"{start}/{what}/search"
     for start in ("/api/2.0/mlflow", "/ajax-api/2.0/mlflow")
-    for what in ("experiments", "runs")
+    for what in ("experiments", "runs", "logged-models")
 } | {f"{start}/{{rest:path}}" for start in mlflow.OURS}
 OWN = {"/hooks/{name}"}  # each has a token of its own, which the route itself compares
 

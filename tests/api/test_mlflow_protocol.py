@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import polars as pl
 import pytest
 
 from tidemill.core.workspace import open_workspace
+from tidemill.data import datasets
 from tidemill.track import experiments, tracking
 
 TOKEN = "t" * 20
@@ -57,17 +59,17 @@ class Server:
         self.process.send_signal(signal.SIGKILL)
         self.process.communicate()
 
-    def post(self, path: str, **body: Any) -> Any:
+    def post(self, path: str, /, **body: Any) -> Any:
         answer = self.client.post(PREFIX + path, json=body)
         assert answer.status_code == 200, answer.text
         return answer.json()
 
-    def get(self, path: str, **query: Any) -> Any:
+    def get(self, path: str, /, **query: Any) -> Any:
         answer = self.client.get(PREFIX + path, params=query)
         assert answer.status_code == 200, answer.text
         return answer.json()
 
-    def refused(self, path: str, **body: Any) -> tuple[int, str, str]:
+    def refused(self, path: str, /, **body: Any) -> tuple[int, str, str]:
         answer = self.client.post(PREFIX + path, json=body)
         return answer.status_code, answer.json()["error_code"], answer.json()["message"]
 
@@ -146,6 +148,76 @@ def test_a_run_through_its_life(server: Server) -> None:
     server.post("runs/restore", run_id=run_id)
     (found,) = server.post("runs/search", experiment_ids=["0"], filter="params.d = '2' AND metrics.loss < 1")["runs"]
     assert found["info"]["run_id"] == run_id
+
+
+FILES = "/api/2.0/mlflow-artifacts/artifacts"
+
+
+def test_files_of_a_run_are_put_listed_got_and_deleted(server: Server, new_run: Callable[[], str]) -> None:
+    run_id = new_run()
+    root = f"{FILES}/0/{run_id}/artifacts"
+    large = bytes(range(256)) * 20_000
+    for name, data in (("a.txt", b"one"), ("sub/b c.bin", large), ("sub/deep/empty", b"")):
+        answer = server.client.put(f"{root}/{name}", content=data)
+        assert answer.status_code == 200, answer.text
+        assert server.client.get(f"{root}/{name}").content == data
+    server.client.put(f"{root}/a.txt", content=b"two")
+    got = server.client.get(f"{root}/a.txt")
+    assert (got.content, got.headers["content-disposition"]) == (b"two", "attachment; filename*=UTF-8''a.txt")
+    listed = server.client.get(FILES, params={"path": f"0/{run_id}/artifacts/sub"}).json()["files"]
+    assert listed == [{"path": "b c.bin", "is_dir": False, "file_size": len(large)}, {"path": "deep", "is_dir": True}]
+    listed = server.get("artifacts/list", run_id=run_id, path="sub")
+    assert listed["root_uri"] == f"mlflow-artifacts:/0/{run_id}/artifacts"
+    assert [each["path"] for each in listed["files"]] == ["sub/b c.bin", "sub/deep"]
+    assert server.client.get("/get-artifact", params={"run_uuid": run_id, "path": "sub/b c.bin"}).content == large
+    assert server.client.delete(f"{root}/sub").status_code == 200
+    assert [each["path"] for each in server.get("artifacts/list", run_id=run_id)["files"]] == ["a.txt"]
+    assert server.client.get(f"{root}/sub/deep/empty").status_code == 404
+    assert list((server.root / "uploads").iterdir()) == []
+
+
+def test_no_path_leads_out_of_a_run(server: Server, new_run: Callable[[], str]) -> None:
+    run_id, other = new_run(), new_run()
+    root = f"{FILES}/0/{run_id}/artifacts"
+    before = sorted(path for path in server.root.parent.rglob("*") if path.is_file() and "graph.db" not in path.name)
+    for path in (
+        f"{root}/%2e%2e/up", f"{root}/a/%2e%2e/%2e%2e/up", f"{root}/%2Fetc/passwd", f"{root}/a%5Cb", f"{root}/a%00b",
+        f"{root}/{'x' * 600}", f"{root}/a//b", f"{root}/", f"{FILES}/0/{run_id}", f"{FILES}/..%2f..%2fup",
+        f"{FILES}/1/{run_id}/artifacts/a", f"{FILES}/0/{'f' * 32}/artifacts/a",
+    ):  # fmt: skip
+        answer = server.client.put(path, content=b"x")
+        assert answer.status_code in (400, 404), (path, answer.status_code)
+        assert answer.json()["error_code"] in ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"), path
+    for path in ("../../../etc/passwd", "/etc/passwd", f"../../{other}/artifacts/a", "%2e%2e"):
+        for address in (f"{FILES}", "/get-artifact"):
+            query = {"path": path, "run_uuid": run_id}
+            assert server.client.get(address, params=query).status_code in (400, 404), (address, path)
+    after = sorted(path for path in server.root.parent.rglob("*") if path.is_file() and "graph.db" not in path.name)
+    assert after == before
+
+
+def test_datasets_that_a_run_read_lead_to_versions_that_are_known(server: Server, new_run: Callable[[], str]) -> None:
+    ws = open_workspace(server.root)
+    version = datasets.add(ws, "flights", pl.DataFrame({"id": [1, 2]}), key="id")
+    run_id = new_run()
+    given: list[dict[str, Any]] = [
+        {
+            "dataset": {"name": "elsewhere", "digest": "abc", "source_type": "http", "source": "{}", "schema": "{}"},
+            "tags": [{"key": "mlflow.data.context", "value": "training"}],
+        },
+        {"dataset": {"name": "ours", "digest": "def", "source_type": "code", "source": "tidemill://flights@1"}},
+    ]
+    for _ in range(2):
+        server.post("runs/log-inputs", run_id=run_id, datasets=given)
+    found = server.get("runs/get", run_id=run_id)["run"]["inputs"]["dataset_inputs"]
+    assert sorted(found, key=lambda each: str(each["dataset"]["name"])) == [given[0], {**given[1], "tags": []}]
+    (searched,) = server.post("runs/search", experiment_ids=["0"], filter="datasets.name = 'elsewhere'")["runs"]
+    assert searched["inputs"]["dataset_inputs"] == found
+    assert version.id in {edge.artifact_id for edge in ws.graph.edges([run_id])}
+    assert run_id in {run.id for run in version.impact().runs}
+    status, code, message = server.refused("runs/log-inputs", run_id=run_id, datasets=[{"dataset": {"name": "a"}}])
+    assert (status, code, "datasets[0].dataset.digest" in message) == (400, "INVALID_PARAMETER_VALUE", True)
+    ws.close()
 
 
 def test_wrong_input_is_told_in_mlflows_words(server: Server, new_run: Callable[[], str]) -> None:

@@ -8,10 +8,12 @@ import re
 from collections.abc import Sequence
 
 from tidemill.api.mlflow.errors import Told, invalid
-from tidemill.api.mlflow.wire import Metric, Pair
+from tidemill.api.mlflow.wire import DatasetInput, Metric, Pair
+from tidemill.track.inputs import Input
 
 METRICS, PAIRS, ENTITIES = 1000, 100, 1000
 KEY, PARAM, TAG, EXPERIMENT_TAG, EXPERIMENT_NAME = 250, 6000, 8000, 20_000, 500
+DATASET = {"name": 500, "digest": 36, "source_type": 500, "source": 65_535, "schema": 1_048_575, "profile": 16_777_215}
 _NAME = re.compile(r"[/\w.\- :]*")
 _RUN_ID = re.compile(r"[a-zA-Z0-9][\w\-]{0,255}")
 
@@ -95,6 +97,29 @@ def tag(given: Pair, path: str = "") -> tuple[str, str]:
     key = name(given.key, f"{path}key", "Tag name")
     _length(f"{path}key", KEY, key)
     return key, (given.value or "")[:TAG]
+
+
+def dataset(given: DatasetInput, place: int) -> Input:
+    """A dataset that a run read."""
+    found, path = given.dataset, f"datasets[{place}].dataset"
+    if found is None:
+        raise invalid(f"Missing value for required parameter '{path}'.")
+    for field, most in DATASET.items():
+        text = getattr(found, field)
+        if field in ("name", "digest", "source_type", "source") and not text:
+            raise invalid(f"Missing value for required parameter '{path}.{field}'.")
+        if text and len(text) > most:
+            raise invalid(f"Dataset {field} exceeds the maximum length of {most}")
+    tags = {str(pair.key): pair.value or "" for pair in given.tags if pair.key}
+    return Input(
+        str(found.name),
+        str(found.digest),
+        str(found.source_type),
+        str(found.source),
+        found.schema or "",
+        found.profile or "",
+        tags,
+    )
 
 
 def experiment_tag(key: str | None, value: str | None) -> tuple[str, str]:

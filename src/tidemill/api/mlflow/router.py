@@ -17,7 +17,7 @@ from fastapi import FastAPI, Request
 from starlette.responses import PlainTextResponse, Response
 
 from tidemill.api.auth import may_read, may_write, open_to_all
-from tidemill.api.mlflow import errors, experiments, runs
+from tidemill.api.mlflow import artifacts, errors, experiments, runs
 from tidemill.api.mlflow.errors import Told, invalid
 from tidemill.api.mlflow.routes import Route
 from tidemill.api.mlflow.wire import told
@@ -27,14 +27,22 @@ from tidemill.project import Project
 PREFIXES = ("/api/2.0/mlflow", "/ajax-api/2.0/mlflow")
 VERSION = "3.17.2"  # of the protocol that is answered here
 # All that is below these is MLflow's; what of it has no route of its own is answered as not there.
-OURS = (*PREFIXES, "/api/3.0/mlflow", "/ajax-api/3.0/mlflow", "/api/2.0/mlflow-artifacts", "/graphql", "/gateway")
+OURS = (
+    *PREFIXES,
+    "/api/3.0/mlflow",
+    "/ajax-api/3.0/mlflow",
+    "/api/2.0/mlflow-artifacts",
+    "/ajax-api/2.0/mlflow-artifacts",
+    "/graphql",
+    "/gateway",
+)
 
 _log = logging.getLogger("tidemill.api.mlflow")
 
 
 def add(app: FastAPI, project: Project) -> None:
     """Add all routes to the app."""
-    for route in (*experiments.ROUTES, *runs.ROUTES):
+    for route in (*experiments.ROUTES, *runs.ROUTES, *artifacts.ROUTES):
         endpoint = _endpoint(project.ws, route)
         permission = may_write if route.writes else may_read
         for prefix in PREFIXES:
@@ -46,6 +54,7 @@ def add(app: FastAPI, project: Project) -> None:
                 include_in_schema=False,
                 response_model=None,
             )
+    artifacts.add(app, project.ws)
     _around(app)
 
 

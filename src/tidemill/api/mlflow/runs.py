@@ -15,8 +15,8 @@ from tidemill.api.mlflow.routes import Route
 from tidemill.core.errors import NotFound
 from tidemill.core.types import Point
 from tidemill.core.workspace import Workspace
-from tidemill.track import tracking
-from tidemill.track.committing import Operation, committer_of
+from tidemill.track import inputs, tracking
+from tidemill.track.committing import Operation, committer_of, reading
 from tidemill.track.searching.found import FIELDS
 from tidemill.track.searching.runs import search
 from tidemill.track.tracking import Tracked
@@ -87,6 +87,13 @@ class LogBatch(msgspec.Struct):
     tags: list[wire.Pair] = []
 
 
+class LogInputs(msgspec.Struct):
+    """runs/log-inputs."""
+
+    run_id: str | None = None
+    datasets: list[wire.DatasetInput] = []
+
+
 def _create(ws: Workspace, asked: Create) -> Any:
     place = limits.experiment_id(asked.experiment_id or "0")
     tags = dict(limits.tag(pair) for pair in asked.tags)
@@ -112,7 +119,14 @@ def _there(start: Operation[Tracked], place: int) -> Operation[Tracked]:
 
 
 def _get(ws: Workspace, asked: ById) -> Any:
-    return {"run": wire.run(_read(ws, limits.run_id(asked.run_id, asked.run_uuid)), {}, {})}
+    found = _read(ws, limits.run_id(asked.run_id, asked.run_uuid))
+    return {"run": wire.run(found, _inputs(ws, [found.run.id]).get(found.run.id, {}), {})}
+
+
+def _inputs(ws: Workspace, run_ids: list[str]) -> dict[str, Any]:
+    """What each run read, for JSON."""
+    with reading(ws) as link:
+        return {run_id: wire.inputs(found) for run_id, found in inputs.of_runs(link, run_ids).items()}
 
 
 def _update(ws: Workspace, asked: Update) -> Any:
@@ -162,7 +176,9 @@ def _search(ws: Workspace, asked: Search) -> Any:
         token=asked.page_token or None,
         fields=asked.fields or FIELDS,
     )
-    made: dict[str, Any] = {"runs": [wire.run(each, {}, {}) for each in page.runs]} if page.runs else {}
+    read = _inputs(ws, [each.run_id for each in page.runs]) if not asked.fields else {}
+    shown = [wire.run(each, read.get(each.run_id, {}), {}) for each in page.runs]
+    made: dict[str, Any] = {"runs": shown} if shown else {}
     return {**made, "next_page_token": page.token} if page.token else made
 
 
@@ -207,6 +223,18 @@ def _log_batch(ws: Workspace, asked: LogBatch) -> Any:
     params = dict(limits.param(each, f"params[{place}].") for place, each in enumerate(asked.params))
     tags = dict(limits.tag(each, f"tags[{place}].") for place, each in enumerate(asked.tags))
     return _logged(ws, run_id, metrics=metrics, params=params, tags=tags)
+
+
+def _log_inputs(ws: Workspace, asked: LogInputs) -> Any:
+    run_id = limits.run_id(asked.run_id)
+    given = [limits.dataset(each, place) for place, each in enumerate(asked.datasets)]
+    change = inputs.logging(run_id, given)
+
+    def operation(now: Any) -> Any:
+        _known(change, run_id)(now)
+        return {}
+
+    return committer_of(ws).submit(operation)
 
 
 def _logged(ws: Workspace, run_id: str, **given: Any) -> Any:
@@ -259,5 +287,6 @@ ROUTES = (
     Route("/runs/log-batch", ("POST",), LogBatch, _log_batch, writes=True),
     Route("/runs/set-tag", ("POST",), LogPair, _set_tag, writes=True),
     Route("/runs/delete-tag", ("POST",), LogPair, _delete_tag, writes=True),
+    Route("/runs/log-inputs", ("POST",), LogInputs, _log_inputs, writes=True),
     *histories.ROUTES,
 )

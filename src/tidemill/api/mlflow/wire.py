@@ -7,13 +7,14 @@ itself does), and doubles that are not finite as the texts "NaN", "Infinity", "-
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 from starlette.responses import Response
 
 from tidemill.track.experiments import Experiment
+from tidemill.track.inputs import Input
 from tidemill.track.searching.found import Found
 from tidemill.track.tracking import Latest, Tracked
 
@@ -39,6 +40,24 @@ class Metric(msgspec.Struct):
     dataset_name: str | None = None
     dataset_digest: str | None = None
     run_id: str | None = None
+
+
+class Dataset(msgspec.Struct):
+    """A dataset as a client describes it."""
+
+    name: str | None = None
+    digest: str | None = None
+    source_type: str | None = None
+    source: str | None = None
+    schema: str | None = None
+    profile: str | None = None
+
+
+class DatasetInput(msgspec.Struct):
+    """A dataset, and tags of its use."""
+
+    dataset: Dataset | None = None
+    tags: list[Pair] = []
 
 
 class Nothing(msgspec.Struct):
@@ -135,6 +154,17 @@ def run(found: Tracked | Found, inputs: Mapping[str, Any], outputs: Mapping[str,
         )
     made: dict[str, Any] = {"info": head, "data": data(found.params, found.tags, found.metrics), "inputs": dict(inputs)}
     return {**made, "outputs": dict(outputs)} if outputs else made
+
+
+def inputs(found: Sequence[Input]) -> dict[str, Any]:
+    """What a run read, for JSON."""
+    shown = []
+    for each in found:
+        dataset = {
+            name: getattr(each, name) for name in ("name", "digest", "source_type", "source", "schema", "profile")
+        }
+        shown.append({"tags": pairs(each.tags), "dataset": {name: text for name, text in dataset.items() if text}})
+    return {"dataset_inputs": shown} if shown else {}
 
 
 def told(value: Any) -> Response:  # Any: a JSON value

@@ -19,7 +19,10 @@ from tidemill.track.searching.pieces import Piece, bracketed, concat
 
 AT_MOST = 300  # of a list: SQLite joins fewer than 1,000 conditions
 _VERSION = re.compile(r"(.+)@(\d{1,9})", re.DOTALL)
-_DATASETS = "FROM edges g JOIN artifacts a ON a.id = g.artifact_id WHERE g.role = 'in' AND a.kind = 'dataset'"
+_DATASETS = (  # versions of ours, and what a client said that a run read (track/inputs.py)
+    "FROM edges g JOIN artifacts a ON a.id = g.artifact_id "
+    "WHERE g.role = 'in' AND a.kind IN ('dataset', 'dataset.input')"
+)
 _DATASET = {"name": "a.name", "digest": "a.digest", "context": "g.slot"}
 _READ = "JOIN edges g ON g.artifact_id = a.id AND g.role = 'in' WHERE a.kind = "
 _UP = (
