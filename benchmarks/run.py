@@ -25,7 +25,7 @@ REPEATS = 7
 
 AREAS = (  # each a module with rows()
     "versions", "files", "checks", "profiles", "features", "importing",
-    "flows", "engines", "scheduling", "tuning", "scores",
+    "flows", "engines", "scheduling", "tuning", "scores", "tracking",
 )  # fmt: skip
 
 

@@ -170,6 +170,20 @@ def test_a_killed_process_loses_nothing_that_it_was_told_was_logged(ws: Workspac
     assert list((ws.root / "spool").iterdir()) == []
 
 
+def test_the_next_run_of_any_process_sends_what_a_dead_one_left(ws: Workspace) -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(ws.root)], stdout=subprocess.PIPE, text=True, env=os.environ
+    )
+    assert child.stdout is not None
+    run_id = child.stdout.readline().strip()
+    child.kill()
+    child.communicate()
+    program = PROGRAM.replace("range(10**9)", "range(3)")
+    subprocess.run([sys.executable, "-c", program, str(ws.root)], check=True, capture_output=True)
+    assert tracking.get(ws, run_id).run.error == "its process ended without a word"
+    assert list((ws.root / "spool").iterdir()) == []
+
+
 def test_the_spool_of_a_process_that_lives_is_left_alone(ws: Workspace) -> None:
     child = subprocess.Popen(
         [sys.executable, "-c", PROGRAM, str(ws.root)], stdout=subprocess.PIPE, text=True, env=os.environ

@@ -34,6 +34,7 @@ from tidemill.track.spool import Sender, Spool
 
 KIND = "track.run"
 FOLDER = "spool"
+_opened_before: set[str] = set()  # folders of workspaces in which this process has begun a run
 FLUSH_S = 10.0  # how long the end of a run waits for a database that is away
 KEY_LENGTH = 250
 
@@ -259,7 +260,9 @@ def run(
     experiment: the name of one, made where there is none. inputs: artifacts that it reads. system_metrics: seconds
     between samples of the processor, the memory and the GPUs, logged as "system/..."; None: none are taken.
     """
-    sender = Sender(ws.root / FOLDER, GraphSink(ws))
+    first = str(ws.root) not in _opened_before
+    _opened_before.add(str(ws.root))
+    sender = Sender(ws.root / FOLDER, GraphSink(ws), first=first)
     pairs = [(item.name, item.id) for item in inputs]
     with (
         _opened(ws, sender, name, params=params, tags=tags or {}, inputs=pairs, experiment=experiment,

@@ -141,10 +141,10 @@ def _record(line: bytes) -> Record | None:
 
 
 class Sender:
-    """The thread that sends what the spools of this process hold."""
+    """The thread that sends what the spools of this process hold. first: before that, what dead processes left."""
 
-    def __init__(self, folder: Path, sink: Sink) -> None:
-        self._folder, self._sink = folder, sink
+    def __init__(self, folder: Path, sink: Sink, *, first: bool = False) -> None:
+        self._folder, self._sink, self._first = folder, sink, first
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._spools: dict[str, Spool] = {}
@@ -227,6 +227,9 @@ class Sender:
 
     def _serve(self) -> None:
         pause_s, synced = FIRST_PAUSE_S, 0.0
+        if self._first:
+            self._first = False
+            self.recover()
         while True:
             self._wake.wait(TURN_S)
             self._wake.clear()
