@@ -172,7 +172,13 @@ def test_a_sweep_takes_blobs_of_runs_that_nothing_speaks_of_and_no_others(
     kept, gone = files.get(ws, run.id, "a.txt").digest, files.get(ws, run.id, "b.txt").digest
     files.delete(ws, run.id, "b.txt")
     orphan = ws.store.put(b"of nobody")
+    draft = ws.root / files.UPLOADS / "half"
+    draft.parent.mkdir()
+    draft.write_bytes(b"half an upload")
+    assert "uploads/half" in sweeping.sweep(ws, older_than_s=0.0, dry_run=True).files
     swept = sweeping.sweep(ws, older_than_s=0.0)
+    assert swept.files == ("uploads/half",)
+    assert not draft.exists()
     assert {blob.digest for blob in swept.blobs} == {orphan, gone}
     assert ws.store.get(kept) == b"kept"
     before = len(notes())

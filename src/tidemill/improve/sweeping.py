@@ -60,15 +60,19 @@ def sweep(ws: Workspace, *, older_than_s: float = 86_400.0, dry_run: bool = Fals
     if dry_run:
         unused = stores.orphans(ws.store, keep=kept(ws), older_than_s=older_than_s)
         found = {f"{table}/{entry.name}": entry.size_bytes for table, entry in _orphan_files(ws, older_than_s)}
+        found |= {f"{files.UPLOADS}/{each.name}": each.stat().st_size for each in files.left_over(ws, older_than_s)}
         return Swept(tuple(unused), found, tuple(lost(ws)), dry_run=True)
     with recorded(ws, "store.sweep", "workspace", params={"older_than_s": older_than_s}) as run:
         blobs = stores.sweep(ws.store, keep=kept(ws), older_than_s=older_than_s)
-        files: dict[str, int] = {}
+        removed: dict[str, int] = {}
         for table, entry in _orphan_files(ws, older_than_s):
             Place(ws.tables.uri(table)).remove(entry.name)
-            files[f"{table}/{entry.name}"] = entry.size_bytes
-        swept = Swept(tuple(blobs), files, tuple(end_lost(ws)))
-        counts = {"blobs": len(blobs), "size_bytes": swept.size_bytes, "files": len(files), "runs": len(swept.runs)}
+            removed[f"{table}/{entry.name}"] = entry.size_bytes
+        for draft in files.left_over(ws, older_than_s):
+            removed[f"{files.UPLOADS}/{draft.name}"] = draft.stat().st_size
+            draft.unlink(missing_ok=True)
+        swept = Swept(tuple(blobs), removed, tuple(end_lost(ws)))
+        counts = {"blobs": len(blobs), "size_bytes": swept.size_bytes, "files": len(removed), "runs": len(swept.runs)}
         run.result(counts)
     return swept
 

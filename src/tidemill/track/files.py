@@ -5,8 +5,10 @@ An event "files" of subject "run/<id>" says which were added or taken away; the 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import sqlalchemy as sa
 
@@ -20,6 +22,7 @@ from tidemill.core.workspace import Workspace
 from tidemill.track.committing import committer_of, reading
 
 PATH_LENGTH = 500
+UPLOADS = "uploads"  # a folder of the workspace: what is being received
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,12 @@ def digests(ws: Workspace) -> set[str]:
         return set()
     with reading(ws) as link:
         return set(link.execute(sa.select(run_files.c.digest).distinct()).scalars())
+
+
+def left_over(ws: Workspace, older_than_s: float) -> list[Path]:
+    """Uploads that a killed server left."""
+    before = time.time() - older_than_s
+    return [each for each in sorted((ws.root / UPLOADS).glob("*")) if each.stat().st_mtime <= before]
 
 
 def get(ws: Workspace, run_id: str, path: str) -> File:

@@ -199,9 +199,8 @@ class OwnRun(Recorder):
         self._spool.append(content)
 
     def _place(self) -> Path:
-        folder = self._spool.path.with_suffix(".files")
-        folder.mkdir(exist_ok=True)
-        return folder / new_id()
+        self._spool.files.mkdir(exist_ok=True)
+        return self._spool.files / new_id()
 
     def _keep(self, name: str, source: Path, *, own: bool = False) -> None:
         """Into the store at once where it answers, else a copy into the spool."""
@@ -228,10 +227,7 @@ class OwnRun(Recorder):
                 "metrics": self.metrics,
             }
         )
-        if self._sender.flush(self._spool, FLUSH_S):
-            with suppress(OSError):
-                self._spool.path.with_suffix(".files").rmdir()
-        else:
+        if not self._sender.flush(self._spool, FLUSH_S):
             warnings.warn(
                 f"run {self.run.id} is not in the workspace yet ({self._sender.trouble}); it is kept in "
                 f"{self._spool.path} and sent when the workspace is used again",

@@ -62,6 +62,11 @@ class Spool:
         self._synced = self.size = os.fstat(self._file).st_size
         self.sent = 0
 
+    @property
+    def files(self) -> Path:
+        """A folder for files that wait with the records."""
+        return self.path.with_suffix(".files")
+
     def append(self, content: bytes) -> None:
         """Append a record, given as JSON in one line. Where there is no room it is lost, counted, and warned of once:
         what is trained goes on."""
@@ -108,6 +113,8 @@ class Spool:
                 return
             if remove:
                 self.path.unlink(missing_ok=True)
+                with suppress(OSError):
+                    self.files.rmdir()
             os.close(self._file)
             self._file = -1
 

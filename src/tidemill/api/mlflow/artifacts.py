@@ -32,7 +32,6 @@ from tidemill.track import files
 from tidemill.track.committing import committer_of, reading
 
 PREFIXES = ("/api/2.0/mlflow-artifacts/artifacts", "/ajax-api/2.0/mlflow-artifacts/artifacts")
-UPLOADS = "uploads"
 
 _log = logging.getLogger("tidemill.api.mlflow")
 
@@ -91,7 +90,7 @@ async def _put(ws: Workspace, request: Request) -> Response:
     run_id, path = await asyncio.to_thread(_place, ws, request.path_params["path"])
     if not path:
         raise invalid("Invalid path: name a file")
-    folder = ws.root / UPLOADS
+    folder = ws.root / files.UPLOADS
     folder.mkdir(exist_ok=True)
     draft = folder / new_id()
     try:
