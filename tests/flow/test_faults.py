@@ -133,7 +133,9 @@ def test_an_error_in_the_dispatchers_thread_is_told_and_the_thread_goes_on() -> 
 
 def test_a_key_that_another_holds_is_waited_for(ws: Workspace, engine: Engine, faults: ModuleType) -> None:
     run = execution.run(ws, faults.forked, {}, engine=engine)
-    keys = {each.node: each.key for each in states.read(ws, run.id).nodes}
+    nodes = states.read(ws, run.id).nodes
+    keys = {each.node: each.key for each in nodes}
+    assert all(keys.values()), [(each.node, each.why) for each in nodes]
     ws.graph.close()
     other = open_workspace(ws.root.with_name("b.mill"))
     held = lease(other, f"step/{keys['printing#2']}")
@@ -141,7 +143,9 @@ def test_a_key_that_another_holds_is_waited_for(ws: Workspace, engine: Engine, f
     thread, made = in_thread(lambda: execution.run(other, faults.forked, {}, engine=engine))
     until(lambda: states.listed(other) and "done" in states.read(other, states.listed(other)[0].run.id).counts)
     time.sleep(0.3)
-    assert not made
+    assert not made, [
+        (each.node, each.key, each.why) for each in states.read(other, states.listed(other)[0].run.id).nodes
+    ]
     held.release()
     thread.join(30)
     assert isinstance(made[0], FlowRun)

@@ -289,7 +289,7 @@ def test_two_workers_come_to_the_same_table(tmp_path, ws, board, pool):
 
 
 def test_a_worker_that_dies_or_takes_too_long_costs_one_candidate(board, pool):
-    made = board([fits.plain, fits.dies, fits.sleeps], engine=pool, timeout_s=5)
+    made = board([fits.plain, fits.dies, fits.sleeps], engine=pool, timeout_s=15)
     assert made.line("plain").rank == 1
     assert made.line("dies").error.startswith("ServerFailed")
     assert made.line("sleeps").error.startswith("TimedOut")
