@@ -153,6 +153,23 @@ def test_a_key_that_another_holds_is_waited_for(ws: Workspace, engine: Engine, f
     assert not [key for key in keys.values() if lease(other, f"step/{key}") is None]
 
 
+def test_a_builtin_that_a_library_replaced_is_the_builtin(
+    ws: Workspace, faults: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Ray replaces print in the process that talks to it: workers have not."""
+    import builtins
+
+    from ray.experimental import tqdm_ray
+
+    from tidemill.flow.caching.keys import reached
+
+    plain = reached(faults.printing.function, env=()).digest
+    monkeypatch.setattr(builtins, "print", tqdm_ray.safe_print)
+    assert reached(faults.printing.function, env=()).digest == plain
+    monkeypatch.setattr(builtins, "print", faults.loudly)  # the user's own is other code
+    assert reached(faults.printing.function, env=()).digest != plain
+
+
 def test_a_database_that_goes_away_ends_the_execution_and_what_it_runs(
     ws: Workspace, faults: ModuleType, notes: Notes
 ) -> None:

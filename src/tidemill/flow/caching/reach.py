@@ -205,6 +205,9 @@ class Reach:
             self.watch.names.append((thing.__globals__, root, value))
             if value is MISSING:
                 value = getattr(builtins, root, MISSING)
+                self.watch.names.append((vars(builtins), root, value))
+                if isinstance(value, FunctionType) and origins.of_file(value.__code__.co_filename) is not None:
+                    return f"builtin {root}"  # a library has replaced it for this process, as Ray does with print
         library: origins.Package | None = None
         if use.args == (syntax.ATTRIBUTE,) and thing.__name__ not in _AT_IMPORT:
             self._fault(f"{thing.__qualname__} changes {name}.{'.'.join(rest)}, which outlives the call")
