@@ -62,7 +62,7 @@ def asked(batch: Batch) -> Asked:
     return Asked(
         runs=sorted(set(named)),
         names=sorted({(artifact.kind, artifact.name) for _, artifact in batch.artifacts}),
-        artifacts=sorted({edge.artifact_id for edge in batch.edges} - fresh),
+        artifacts=sorted({edge.artifact_id for edge in batch.edges} | fresh),
         keys=sorted({event.key for event in batch.events if event.key is not None}),
     )
 
