@@ -286,7 +286,7 @@ def test_what_was_answered_survives_a_kill(tmp_path: Path) -> None:
         server.start()
     server.kill()
     ws = open_workspace(tmp_path / "w.mill")
-    assert [each.value for each in tracking.history(ws, run_id, "a")] == list(range(15))
+    assert [each.value for each in ws.graph.series(run_id, "a")] == list(range(15))
     assert tracking.get(ws, run_id).params == {f"p{number}": "1" for number in range(15)}
     assert experiments.get(ws, 15).name == "e14"
     assert ws.graph.verify() == []

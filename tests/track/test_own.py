@@ -13,6 +13,7 @@ import time
 import warnings
 import wave
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,11 @@ import polars as pl
 import pytest
 
 from tidemill.core.errors import BadInput, NotFound, ServerFailed
+from tidemill.core.ids import iso, utc_now
 from tidemill.core.types import Query
 from tidemill.core.workspace import Workspace, open_workspace
 from tidemill.track import experiments, files, media, own, tracking
+from tidemill.track.sinking import GraphSink
 from tidemill.track.spool import Spool, read
 
 
@@ -182,6 +185,55 @@ def test_the_next_run_of_any_process_sends_what_a_dead_one_left(ws: Workspace) -
     subprocess.run([sys.executable, "-c", program, str(ws.root)], check=True, capture_output=True)
     assert tracking.get(ws, run_id).run.error == "its process ended without a word"
     assert list((ws.root / "spool").iterdir()) == []
+
+
+def test_a_run_that_begins_while_others_look_for_dead_ones_is_left_alone(ws: Workspace) -> None:
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.is_set():
+            own.recover(ws)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        for number in range(100):
+            with own.run(ws, "look") as run:
+                run.log("a", float(number))
+            assert run.run.status == "done"
+            assert values(ws, run.id, "a") == [(0, float(number))]
+    finally:
+        over.set()
+        thread.join()
+
+
+def test_what_a_run_said_of_its_end_counts_more_than_that_nobody_heard_of_it(ws: Workspace) -> None:
+    with own.run(ws, "look") as run:
+        run.log("auc", 0.7)
+    done = run.run
+    lost = replace(done, status="failed", error="its process here/1 ended without a word", metrics={})
+    ws.graph.put_run(lost)  # as where its end waited in the spool while the database was away
+    records = [{"k": "end", "status": "done", "error": None, "ended_at": iso(done.ended_at or utc_now()),
+                "metrics": {"auc": 0.7}}]  # fmt: skip
+    GraphSink(ws).take(run.id, records)
+    found = tracking.get(ws, run.id).run
+    assert (found.status, found.error, found.metrics) == ("done", None, {"auc": 0.7})
+    GraphSink(ws).take(run.id, [{"k": "end", "status": "failed", "error": "another"}])
+    assert tracking.get(ws, run.id).run.status == "done"
+
+
+def test_a_file_that_was_taken_in_before_a_kill_is_not_missed(ws: Workspace, tmp_path: Path) -> None:
+    waits = tmp_path / "waits"
+    waits.write_text("kept")
+    with own.run(ws, "look") as run:
+        records = [{"k": "file", "path": "a.txt", "at": str(waits)}, {"k": "tags", "values": {"a": "b"}}]
+        run.flush()
+        GraphSink(ws).take(run.id, records)
+        GraphSink(ws).take(run.id, records)  # the process was killed before it noted that they were taken
+        assert tracking.get(ws, run.id).tags == {"a": "b"}
+        assert ws.store.get(files.get(ws, run.id, "a.txt").digest) == b"kept"
+        with pytest.raises(NotFound, match=r"which holds the file 'b\.txt', is gone"):
+            GraphSink(ws).take(run.id, [{"k": "file", "path": "b.txt", "at": str(waits)}])
 
 
 def test_the_spool_of_a_process_that_lives_is_left_alone(ws: Workspace) -> None:

@@ -66,7 +66,7 @@ def test_a_run_through_its_life(ws: Workspace) -> None:
     points = [Point("loss", 1.0 / (step + 1), step, AT + timedelta(seconds=step)) for step in range(5)]
     tracking.log(ws, run_id, metrics=points, params={"c": "1"}, tags={"a": "b"})
     tracking.log(ws, run_id, metrics=points[2:4], params={"c": "1"}, tags={"a": "b"})  # a client tries again
-    assert [each.value for each in tracking.history(ws, run_id, "loss")] == [point.value for point in points]
+    assert [each.value for each in ws.graph.series(run_id, "loss")] == [point.value for point in points]
     with pytest.raises(BadInput, match=r"'c' of run .* is '1' already, not '2'"):
         tracking.log(ws, run_id, metrics=[Point("never", 1.0, 0, AT)], params={"d": "3", "c": "2"})
     found = tracking.get(ws, run_id)
@@ -95,7 +95,7 @@ def test_the_last_value_is_that_of_the_last_step_whatever_comes_last(ws: Workspa
     assert tracking.get(ws, run_id).metrics["m"][:2] == (3.0, 5)
     tracking.log(ws, run_id, metrics=[Point("m", math.nan, 6, AT)])
     assert math.isnan(tracking.get(ws, run_id).metrics["m"].value)
-    assert len(tracking.history(ws, run_id, "m", offset=2)) == 4
+    assert len(ws.graph.series(run_id, "m")) == 6
 
 
 def test_runs_that_tidemill_records_are_shown_too(ws: Workspace) -> None:
@@ -130,7 +130,7 @@ def test_many_writers_are_committed_together_and_fail_alone(ws: Workspace) -> No
         thread.join()
     assert len(failed) == 160
     for run_id in run_ids:
-        assert len(tracking.history(ws, run_id, "m")) == 20
+        assert len(ws.graph.series(run_id, "m")) == 20
         assert tracking.get(ws, run_id).params == {"p": "1"}
     assert len(ws.graph.events()) == before + 8 * 21  # 20 values and a parameter each
     assert ws.graph.verify() == []

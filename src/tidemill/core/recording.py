@@ -29,6 +29,7 @@ from tidemill.core.types import Artifact, Batch, Edge, NewEvent, Point, Query, R
 from tidemill.core.workspace import Workspace
 
 PROCESS = "process"  # a tag of a run that goes on: which process does it, "machine/number"
+LOST = "ended without a word"  # how the error of a run ends whose process died; its own word counts more
 PAGE = 1000  # runs read at a time
 # The execution of a pipeline that the code here is a part of, by its run's id: what it records has it as its parent.
 inside: ContextVar[str | None] = ContextVar("tidemill_inside", default=None)
@@ -191,7 +192,7 @@ def end_lost(ws: Workspace, *, wait: bool = False) -> list[Run]:
     for run in lost(ws, wait=wait):
         process = run.tags[PROCESS]
         tags = {name: value for name, value in run.tags.items() if name != PROCESS}
-        error = f"its process {process} ended without a word"
+        error = f"its process {process} {LOST}"
         failed = replace(run, status="failed", ended_at=utc_now(), tags=tags, error=error)
         said = NewEvent(f"lost/{run.id}", "ended", {"process": process, "kind": run.kind}, ws.settings.who)
         try:

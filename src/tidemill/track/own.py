@@ -22,6 +22,7 @@ from typing import Any
 
 from tidemill.core import locks
 from tidemill.core.errors import BadInput, ServerFailed
+from tidemill.core.graphs.records import OWN
 from tidemill.core.ids import iso, new_id, utc_now
 from tidemill.core.locks import Lease
 from tidemill.core.recording import PROCESS, Recorder, cpu_seconds, inside
@@ -32,11 +33,10 @@ from tidemill.track.machine import Sampler
 from tidemill.track.sinking import GraphSink
 from tidemill.track.spool import Sender, Spool
 
-KIND = "track.run"
 FOLDER = "spool"
-_opened_before: set[str] = set()  # folders of workspaces in which this process has begun a run
 FLUSH_S = 10.0  # how long the end of a run waits for a database that is away
 KEY_LENGTH = 250
+_opened_before: set[str] = set()  # folders of workspaces in which this process has begun a run
 
 
 class OwnRun(Recorder):
@@ -292,7 +292,7 @@ def _opened(
         hidden["clock"] = ws.clock.isoformat()
     header = Run(
         id=run_id,
-        kind=KIND,
+        kind=OWN,
         name=name,
         status="running",
         started_at=utc_now(),

@@ -13,7 +13,7 @@ from tidemill.core.errors import BadInput, NotFound
 from tidemill.core.graphs.tracked import DEFAULT, EXPERIMENT
 from tidemill.core.graphs.transacting import Transaction
 from tidemill.core.ids import parse_time
-from tidemill.core.recording import PROCESS, environment
+from tidemill.core.recording import LOST, PROCESS, environment
 from tidemill.core.types import Batch, Edge, Point, Run
 from tidemill.core.workspace import Workspace
 from tidemill.track import experiments, files
@@ -33,18 +33,22 @@ class GraphSink:
 
     def take(self, run_id: str, records: list[Record]) -> None:
         """One transaction for all of them; files go into the store before it."""
-        kept = [(each["path"], *self._stored(each)) for each in records if each["k"] == "file"]
+        found = [(each["path"], self._stored(run_id, each)) for each in records if each["k"] == "file"]
+        kept = [(path, *stored) for path, stored in found if stored is not None]
         around = environment(self._ws)
         committer_of(self._ws).call(lambda now: self._take(now, run_id, records, around, kept))
         for each in records:
             if "at" in each:
                 Path(each["at"]).unlink(missing_ok=True)
 
-    def _stored(self, record: Record) -> tuple[str, int]:
+    def _stored(self, run_id: str, record: Record) -> tuple[str, int] | None:
+        """Digest and size; None where it was taken in before."""
         if "digest" in record:
             return record["digest"], record["size"]
         place = Path(record["at"])
         if not place.is_file():
+            if record["path"] in {each.path for each in files.under(self._ws, run_id)}:
+                return None
             raise NotFound(f"{place}, which holds the file {record['path']!r}, is gone")
         return self._ws.store.put_file(place), place.stat().st_size
 
@@ -96,7 +100,7 @@ def _changed(run: Run, record: Record) -> Run:
             return replace(run, params={**run.params, **record["values"]})
         case "tags":
             return replace(run, tags={**run.tags, **record["values"]})
-        case "end" if run.status == "running":
+        case "end" if run.status == "running" or (run.error or "").endswith(LOST):
             tags = {name: value for name, value in run.tags.items() if name != PROCESS}
             ended = parse_time(record["ended_at"]) if "ended_at" in record else datetime.now(UTC)
             return replace(

@@ -18,12 +18,12 @@ import threading
 import time
 import warnings
 import zlib
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 from tidemill.core.errors import BadInput, Conflict, NotFound
+from tidemill.core.recording import LOST
 
 SUFFIX, REFUSED = ".spool", ".refused"
 TURN_S = 0.2  # between looks at the files
@@ -45,17 +45,27 @@ class Sink(Protocol):
 
 
 class Spool:
-    """A file of one run, open for appending. Any method from any thread."""
+    """A file of one run, open for appending. Any method from any thread.
 
-    def __init__(self, folder: Path, run_id: str) -> None:
+    A new one gets its name when it is locked: who looks for the spools of dead processes never finds it unlocked. left:
+    one that a dead process left; raises OSError where that is not so.
+    """
+
+    def __init__(self, folder: Path, run_id: str, *, left: bool = False) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / f"{run_id}{SUFFIX}"
         self.run_id = run_id
+        draft = folder / f".{run_id}"
         self.lost = 0  # records for which there was no room
         self._lock = threading.Lock()
-        self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        how = os.O_RDWR | os.O_APPEND | (0 if left else os.O_CREAT | os.O_EXCL)
+        self._file = os.open(self.path if left else draft, how, 0o600)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # says that its process lives
+            if left:
+                os.stat(self.path)  # noqa: PTH116  gone where another process has sent it meanwhile
+            else:
+                draft.rename(self.path)
         except OSError:
             os.close(self._file)
             raise
@@ -200,8 +210,8 @@ class Sender:
             if mine:
                 continue
             try:
-                spool = Spool(self._folder, path.stem)
-            except OSError:  # its process lives
+                spool = Spool(self._folder, path.stem, left=True)
+            except OSError:  # its process lives, or another one has sent it
                 continue
             try:
                 if self._recovered(spool):
@@ -212,8 +222,6 @@ class Sender:
 
     def _recovered(self, spool: Spool) -> bool:
         """Send what a dead process left; False where that was not possible."""
-        if not spool.size:  # another process has sent it, and taken the file away
-            return False
         ended = False
         try:
             while True:
@@ -225,7 +233,7 @@ class Sender:
                     self._send(spool, records)
                 spool.sent = end
             if not ended:
-                self._send(spool, [{"k": "end", "status": "failed", "error": "its process ended without a word"}])
+                self._send(spool, [{"k": "end", "status": "failed", "error": f"its process {LOST}"}])
         except Exception as error:
             self.trouble = error
             return False
@@ -283,8 +291,3 @@ class Sender:
                 return
             spool.refuse(records, str(error))
             warnings.warn(f"run {spool.run_id}: {error}; kept in {spool.path.with_suffix(REFUSED)}", stacklevel=2)
-
-
-def kept_in(folder: Path) -> Iterator[Path]:
-    """The spools that wait."""
-    yield from sorted(folder.glob(f"*{SUFFIX}"))

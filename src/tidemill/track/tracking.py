@@ -15,10 +15,11 @@ from typing import Literal, NamedTuple
 import sqlalchemy as sa
 
 from tidemill.core.errors import BadInput, NotFound
-from tidemill.core.graphs.schema import latest, points, tracked
-from tidemill.core.graphs.tracked import DEFAULT, DELETED, EXPERIMENT, OWN, SCHEDULED, STAGE, ms, shown, texts
+from tidemill.core.graphs.records import OWN
+from tidemill.core.graphs.schema import latest, tracked
+from tidemill.core.graphs.tracked import DEFAULT, DELETED, EXPERIMENT, SCHEDULED, STAGE, ms, shown, texts
 from tidemill.core.graphs.transacting import Transaction
-from tidemill.core.ids import new_id, parse_time, utc_now
+from tidemill.core.ids import new_id, utc_now
 from tidemill.core.types import Batch, Point, Run, Status
 from tidemill.core.workspace import Workspace
 from tidemill.track import experiments
@@ -29,14 +30,6 @@ NAME_TAG, PARENT_TAG, OWNER_TAG = "mlflow.runName", "mlflow.parentRunId", "mlflo
 
 class Latest(NamedTuple):
     """The last value of a metric: the one of the largest (step, time, value)."""
-
-    value: float
-    step: int
-    at_ms: int
-
-
-class Logged(NamedTuple):
-    """One value of a metric."""
 
     value: float
     step: int
@@ -89,7 +82,7 @@ def starting(
     """Open a run. Its name: as given, or by its tag "mlflow.runName", or made up; its parent, by its tag
     "mlflow.parentRunId".
 
-    Raises NotFound for an unknown experiment or parent, BadInput for a deleted one.
+    Raises NotFound for an unknown experiment, BadInput for a deleted one.
     """
     given = {key: value for key, value in (tags or {}).items() if not key.startswith("tidemill.")}
     shown_name = name or given.get(NAME_TAG, "") or _made_up()
@@ -154,7 +147,7 @@ def updating(
         if made.status == "running":
             return replace(made, ended_at=None)
         ended = _time(end_ms) if end_ms else made.ended_at or utc_now()
-        return replace(made, ended_at=ended, metrics=_results(now.link, run.id))
+        return replace(made, ended_at=ended, metrics={key: last.value for key, last in _last(now.link, run.id).items()})
 
     return _changing(run_id, change)
 
@@ -224,35 +217,10 @@ def restore(ws: Workspace, run_id: str) -> None:
     committer_of(ws).call(_changing(run_id, change, deleted=None))
 
 
-def history(ws: Workspace, run_id: str, key: str, *, offset: int = 0, limit: int | None = None) -> list[Logged]:
-    """The values of a metric in order of (step, time, value); offset: so many of them are left out."""
-    statement = sa.select(points.c.value, points.c.step, points.c.at).where(
-        points.c.run_id == run_id, points.c.key == key
-    )
-    statement = statement.order_by(points.c.step, points.c.at, points.c.value).limit(limit).offset(offset)
-    with reading(ws) as link:
-        return [Logged(row.value, row.step, ms(parse_time(row.at))) for row in link.execute(statement)]
-
-
-def of_bodies(link: sa.Connection, runs: Sequence[Run]) -> list[Tracked]:
-    """These runs as trackers show them, in their order; two statements, however many they are."""
-    ids = [run.id for run in runs]
-    heads = {row.run_id: row for some in _chunks(ids) for row in link.execute(_among(tracked, some))}
-    values: dict[str, dict[str, Latest]] = {}
-    for some in _chunks(ids):
-        for row in link.execute(_among(latest, some)):
-            value = float("nan") if row.is_nan else row.value
-            values.setdefault(row.run_id, {})[row.key] = Latest(value, row.step, row.at_ms)
-    return [_made(run, heads[run.id], values.get(run.id, {})) for run in runs if run.id in heads]
-
-
 def _read(link: sa.Connection, run: Run) -> Tracked:
-    for found in of_bodies(link, [run]):
-        return found
-    raise NotFound(f"run {run.id} is a {run.kind}, which trackers do not show; see `tidemill runs show {run.id}`")
-
-
-def _made(run: Run, head: sa.Row[tuple[object, ...]], metrics: Mapping[str, Latest]) -> Tracked:
+    head = link.execute(sa.select(tracked).where(tracked.c.run_id == run.id)).first()
+    if head is None:
+        raise NotFound(f"run {run.id} is a {run.kind}, which trackers do not show; see `tidemill runs show {run.id}`")
     return Tracked(
         run,
         head.experiment,
@@ -263,7 +231,7 @@ def _made(run: Run, head: sa.Row[tuple[object, ...]], metrics: Mapping[str, Late
         head.deleted_ms,
         texts(run.params),
         shown(run.tags),
-        metrics,
+        _last(link, run.id),
     )
 
 
@@ -300,9 +268,10 @@ def _with(run: Run, params: Mapping[str, str], tags: Mapping[str, str]) -> Run:
     return replace(made, parent=given[PARENT_TAG]) if given.get(PARENT_TAG) else made
 
 
-def _results(link: sa.Connection, run_id: str) -> dict[str, float]:
-    rows = link.execute(_among(latest, [run_id]))
-    return {row.key: float("nan") if row.is_nan else row.value for row in rows}
+def _last(link: sa.Connection, run_id: str) -> dict[str, Latest]:
+    """The last value of each metric."""
+    rows = link.execute(sa.select(latest).where(latest.c.run_id == run_id))
+    return {row.key: Latest(float("nan") if row.is_nan else row.value, row.step, row.at_ms) for row in rows}
 
 
 def _require_active(run: Run) -> None:
@@ -316,14 +285,6 @@ def _require_there(link: sa.Connection, run_id: str) -> None:
         raise NotFound(f"no run {run_id!r}")
     if stage == "deleted":
         raise BadInput(f"run {run_id} is deleted; restore it first")
-
-
-def _among(table: sa.Table, ids: Sequence[str]) -> sa.Select[tuple[object, ...]]:
-    return sa.select(table).where(table.c.run_id.in_(ids))
-
-
-def _chunks(ids: Sequence[str]) -> list[Sequence[str]]:
-    return [ids[place : place + 1000] for place in range(0, len(ids), 1000)]
 
 
 def _time(at_ms: int) -> datetime:

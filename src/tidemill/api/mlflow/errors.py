@@ -29,7 +29,7 @@ _CODES: tuple[tuple[type[TidemillError], str], ...] = (
     (NotSignedIn, "UNAUTHENTICATED"),
     (Refused, "PERMISSION_DENIED"),
     (NotFound, "RESOURCE_DOES_NOT_EXIST"),
-    (Conflict, "RESOURCE_ALREADY_EXISTS"),
+    (Conflict, "RESOURCE_CONFLICT"),
     (BadInput, "INVALID_PARAMETER_VALUE"),
     (NoRoom, "RESOURCE_EXHAUSTED"),
     (Busy, "TEMPORARILY_UNAVAILABLE"),

@@ -10,7 +10,7 @@ import msgspec
 from tidemill.api.mlflow import limits, wire
 from tidemill.api.mlflow.errors import Told, invalid
 from tidemill.api.mlflow.routes import Route
-from tidemill.core.errors import NotFound
+from tidemill.core.errors import Conflict, NotFound
 from tidemill.core.workspace import Workspace
 from tidemill.track import experiments
 from tidemill.track.experiments import Experiment
@@ -78,7 +78,10 @@ def _create(ws: Workspace, asked: Create) -> Callable[[], Any]:
     tags = dict(limits.experiment_tag(pair.key, pair.value) for pair in asked.tags)
 
     def call() -> Any:
-        made = experiments.create(ws, name, location=asked.artifact_location or "", tags=tags)
+        try:
+            made = experiments.create(ws, name, location=asked.artifact_location or "", tags=tags)
+        except Conflict as error:
+            raise Told("RESOURCE_ALREADY_EXISTS", str(error)) from None
         return {"experiment_id": str(made.id)}
 
     return call
@@ -115,7 +118,15 @@ def _update(ws: Workspace, asked: Update) -> Callable[[], Any]:
     place = limits.experiment_id(asked.experiment_id)
     limits.required(new_name=asked.new_name)
     name = limits.experiment_name(asked.new_name)
-    return _nothing(lambda: experiments.rename(ws, _read(ws, place).id, name))
+
+    def call() -> Any:
+        try:
+            experiments.rename(ws, _read(ws, place).id, name)
+        except Conflict as error:
+            raise Told("RESOURCE_ALREADY_EXISTS", str(error)) from None
+        return {}
+
+    return call
 
 
 def _set_tag(ws: Workspace, asked: Tag) -> Callable[[], Any]:

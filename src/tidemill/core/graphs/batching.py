@@ -12,7 +12,6 @@ from tidemill.core.errors import Conflict, NotFound
 from tidemill.core.graphs import records
 from tidemill.core.types import Artifact, Batch, Edge, Event, Json
 
-OWN = "track.run"  # a user's own runs go on after their end where the user says so; each state is in the log
 Row = dict[str, Any]  # as in the tables of schema.py
 Said = tuple[str, str, Json, str, str | None]  # an event: subject, kind, body, actor, key
 
@@ -115,7 +114,7 @@ def _runs(batch: Batch, known: Known) -> tuple[dict[str, Row], list[Said]]:
         status, body = (before["status"], before["body"]) if before else known.runs.get(run.id, ("running", None))
         if body == row["body"]:
             continue
-        if status != "running" and run.kind != OWN:
+        if status != "running" and run.kind != records.OWN:
             raise Conflict(f"run {run.id} ended as {status!r}; an ended run cannot change, start another one")
         states[run.id] = row
         events.append(

@@ -19,7 +19,6 @@ from tidemill.core.graphs.schema import events, experiments, run_files, run_para
 from tidemill.core.ids import parse_time
 
 KINDS = ("track.", "train.")
-OWN = "track.run"  # the kind of a user's own runs: they may go on after their end
 EXPERIMENT, STAGE, DELETED = "tidemill.experiment", "tidemill.stage", "tidemill.deleted"
 OWNER = "mlflow.user"  # a tag: who ran it, where that is not whoever sent it
 SCHEDULED = "tidemill.scheduled"  # a tag: the run is announced, and has not begun
