@@ -205,3 +205,13 @@ def test_many_running_runs_are_looked_at_by_the_page(tmp_path: Path, monkeypatch
     assert len(end_lost(ws)) == 7
     assert ws.graph.find(Query("run", status="running")) == []
     ws.close()
+
+
+def test_the_memory_of_a_process_is_its_own_and_not_that_of_the_one_that_started_it() -> None:
+    large = bytearray(400 << 20)
+    large[:: 1 << 12] = b"a" * len(large[:: 1 << 12])
+    assert recording.peak_bytes() > 400 << 20
+    program = "from tidemill.core.recording import peak_bytes; print(peak_bytes())"
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert 10 << 20 < int(told.stdout) < 200 << 20
+    del large

@@ -371,13 +371,14 @@ def test_a_killed_stream_can_be_run_again(ws: Workspace, tmp_path: Path, when: s
 
 
 MEASURED = """
-import resource, sys
+import sys
+from tidemill.core.recording import peak_bytes
 from tidemill.core.workspace import open_workspace
 from tidemill.data.transfer import importing
 
 ws = open_workspace(sys.argv[1])
 made = importing.import_from(ws, "flights", sys.argv[2], key="id")
-print(made.rows, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+print(made.rows, peak_bytes() >> 20)
 """
 
 
@@ -395,7 +396,7 @@ def test_a_large_csv_is_imported_in_bounded_memory(tmp_path: Path) -> None:
     )
     made, mib = map(int, told.stdout.split())
     assert made == rows
-    assert mib < 1000  # the 2 GB file of the benchmark takes 775
+    assert mib < 600  # 380 to 420 were seen, of which Python and its packages take 50; the file has 256
 
 
 @pytest.mark.usefixtures("streamed")

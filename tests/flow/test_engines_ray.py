@@ -17,7 +17,9 @@ from ray_clusters import two_nodes
 from tidemill.core.engine import Engine, Resources
 from tidemill.core.errors import BadInput, ServerFailed
 from tidemill.flow.engines import ray as rays
-from tidemill.testing.engines import EngineSuite, double, gone, wait_until
+from tidemill.flow.engines.calls import outcome, pack
+from tidemill.flow.engines.pool import PoolEngine
+from tidemill.testing.engines import EngineSuite, double, gone, touch_and_sleep, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]  # the warnings are Ray's own
 
@@ -120,6 +122,25 @@ def test_a_killed_node_fails_its_tasks_and_the_rest_go_on(engine: Engine, cluste
         engine.cancel(task)
     assert engine.submit(double, 4).result(60) == 8
     assert wait_until(lambda: engine.heartbeat() == 0 and engine.resources().cpu == 2, 30)
+
+
+def test_a_call_that_is_cancelled_while_it_is_handed_on_ends_too(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "pids"
+    submit = PoolEngine.submit_packed
+
+    def interrupted(pool: PoolEngine, order: Any, **options: Any) -> Any:
+        submit(pool, order, **options)
+        assert wait_until(path.exists)
+        raise KeyboardInterrupt  # what Ray does to the main thread of a worker, at any moment
+
+    monkeypatch.setattr(PoolEngine, "submit_packed", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        rays.perform_on_node(pack(touch_and_sleep, str(path), "sleeper"), 60, "sleeper", ())
+    assert all(gone(int(pid)) for pid in path.read_text().split())
+    monkeypatch.undo()
+    assert outcome(rays.perform_on_node(pack(double, 4, "double"), 60, "double", ())) == 8
 
 
 def run_python(program: str) -> str:

@@ -18,6 +18,7 @@ from contextvars import ContextVar
 from dataclasses import replace
 from functools import cache
 from importlib.metadata import Distribution, distributions
+from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -249,6 +250,16 @@ def cpu_seconds() -> float:
     """CPU seconds of this process and its ended children."""
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     return time.process_time() + children.ru_utime + children.ru_stime
+
+
+def peak_bytes() -> int:
+    """The largest resident set of this process so far. Linux's getrusage would count the process that started it."""
+    try:
+        status = Path("/proc/self/status").read_bytes()
+        return int(status.split(b"VmHWM:", 1)[1].split(maxsplit=1)[0]) * 1024
+    except (OSError, IndexError):  # no Linux
+        largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return largest if sys.platform == "darwin" else largest * 1024
 
 
 @cache

@@ -6,7 +6,6 @@ import contextlib
 import io
 import os
 import re
-import resource
 import sys
 import time
 import traceback
@@ -109,7 +108,7 @@ current: ContextVar[TaskSpec | None] = ContextVar("tidemill_task", default=None)
 
 def perform(spec: TaskSpec, ws: Workspace | None = None) -> TaskResult:
     """Make the call. The step's own error is a part of the result, so that its log and times come back with it."""
-    began, cpu_began = time.perf_counter(), _cpu_s()
+    began, cpu_began = time.perf_counter(), recording.cpu_seconds()
     log = Log(spec.log)
     outside, inside = building.set(None), current.set(spec)
     part_of = recording.inside.set(spec.run_id)
@@ -123,9 +122,9 @@ def perform(spec: TaskSpec, ws: Workspace | None = None) -> TaskResult:
         building.reset(outside)
         log.close()
     result.other = other
-    result.cpu_s = max(0.0, _cpu_s() - cpu_began)
+    result.cpu_s = max(0.0, recording.cpu_seconds() - cpu_began)
     result.wall_s = time.perf_counter() - began
-    result.peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # of the process so far
+    result.peak_bytes = recording.peak_bytes()
     result.printed = log.written
     return result
 
@@ -309,8 +308,3 @@ class _Stream(io.TextIOBase):
 
     def writable(self) -> bool:
         return True
-
-
-def _cpu_s() -> float:
-    children = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return time.process_time() + children.ru_utime + children.ru_stime

@@ -201,8 +201,8 @@ def perform_on_node(call: bytes, timeout_s: float | None, name: str, path: tuple
     gpus = tuple(int(each) for each in ray.get_gpu_ids() if str(each).isdigit())
     own = search_path()
     also = tuple(entry for entry in path if entry not in own and Path(entry).exists())
-    task = pool.submit_packed(Order(call, own + also, gpus=gpus or None), timeout_s=timeout_s, name=name)
     try:
+        task = pool.submit_packed(Order(call, own + also, gpus=gpus or None), timeout_s=timeout_s, name=name)
         while True:
             try:
                 # in turns: Ray's interrupt is seen between two of them only
@@ -212,10 +212,9 @@ def perform_on_node(call: bytes, timeout_s: float | None, name: str, path: tuple
                     return failed(cast("Exception", error))
     except TidemillError as error:
         return failed(error)
-    except BaseException:  # cancelled
-        pool.cancel(task)
-        with suppress(Exception):
-            task.reply(_PATIENCE_S)
+    except BaseException:  # cancelled: anywhere, also when the call runs and `task` is not yet ours to name
+        _node_pool.clear()
+        pool.close()
         raise
 
 
