@@ -21,11 +21,11 @@ from search_table import BOTH, NEITHER, OURS
 
 from tidemill.core.errors import BadInput
 from tidemill.core.graphs import schema
+from tidemill.core.graphs.committing import reading
 from tidemill.core.ids import new_id
 from tidemill.core.types import Artifact, Batch, Edge, Point, Run
 from tidemill.core.workspace import Workspace, open_workspace
 from tidemill.track import experiments, tracking
-from tidemill.track.committing import reading
 from tidemill.track.searching.evaluating import matches, ordered
 from tidemill.track.searching.experiments import search_experiments
 from tidemill.track.searching.found import read

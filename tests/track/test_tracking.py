@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from tidemill.core.errors import BadInput, Conflict, NotFound
+from tidemill.core.graphs.committing import Committer, committer_of, reading
 from tidemill.core.ids import utc_now
 from tidemill.core.types import Point, Run
 from tidemill.core.workspace import Workspace, open_workspace
 from tidemill.track import experiments, tracking
-from tidemill.track.committing import Committer, committer_of, reading
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -10,12 +10,12 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from tidemill.core.errors import BadInput, Conflict, NotFound, nearest
+from tidemill.core.graphs.committing import committer_of, reading
 from tidemill.core.graphs.schema import experiments
 from tidemill.core.graphs.tracked import DEFAULT, EXPERIMENT_EVENT, ms, put_experiment
 from tidemill.core.graphs.transacting import Transaction
 from tidemill.core.ids import utc_now
 from tidemill.core.workspace import Workspace
-from tidemill.track.committing import committer_of, reading
 
 Stage = Literal["active", "deleted"]
 NAME_LENGTH = 500

@@ -13,13 +13,13 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from tidemill.core.errors import BadInput, NotFound, nearest
+from tidemill.core.graphs.committing import committer_of, reading
 from tidemill.core.graphs.schema import run_files
 from tidemill.core.graphs.sql import SqlGraph
 from tidemill.core.graphs.tracked import FILES_EVENT, ms, say
 from tidemill.core.graphs.transacting import Transaction
 from tidemill.core.ids import utc_now
 from tidemill.core.workspace import Workspace
-from tidemill.track.committing import committer_of, reading
 
 PATH_LENGTH = 500
 UPLOADS = "uploads"  # a folder of the workspace: what is being received

@@ -14,11 +14,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from tidemill.core.graphs.committing import Operation
 from tidemill.core.graphs.schema import artifacts, edges
 from tidemill.core.graphs.transacting import Transaction
 from tidemill.core.ids import new_id, utc_now
 from tidemill.core.types import Artifact, Batch, Edge
-from tidemill.track.committing import Operation
 
 KIND = "dataset.input"
 CONTEXT = "mlflow.data.context"

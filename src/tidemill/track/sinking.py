@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tidemill.core.errors import BadInput, NotFound
+from tidemill.core.graphs.committing import committer_of
 from tidemill.core.graphs.tracked import DEFAULT, EXPERIMENT
 from tidemill.core.graphs.transacting import Transaction
 from tidemill.core.ids import parse_time
@@ -17,7 +18,6 @@ from tidemill.core.recording import LOST, PROCESS, environment
 from tidemill.core.types import Batch, Edge, Point, Run
 from tidemill.core.workspace import Workspace
 from tidemill.track import experiments, files
-from tidemill.track.committing import committer_of
 from tidemill.track.spool import Record
 
 # Kinds of record ("k"): "start" {run: a run's fields, inputs: [[slot, artifact id]]}, "m" {n: key, v: value, s: step,

@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 import sqlalchemy as sa
 
 from tidemill.core.errors import BadInput, NotFound
+from tidemill.core.graphs.committing import Operation, committer_of, reading
 from tidemill.core.graphs.records import OWN
 from tidemill.core.graphs.schema import latest, tracked
 from tidemill.core.graphs.tracked import DEFAULT, DELETED, EXPERIMENT, SCHEDULED, STAGE, ms, shown, texts
@@ -23,7 +24,6 @@ from tidemill.core.ids import new_id, utc_now
 from tidemill.core.types import Batch, Point, Run, Status
 from tidemill.core.workspace import Workspace
 from tidemill.track import experiments
-from tidemill.track.committing import Operation, committer_of, reading
 
 NAME_TAG, PARENT_TAG, OWNER_TAG = "mlflow.runName", "mlflow.parentRunId", "mlflow.user"
 

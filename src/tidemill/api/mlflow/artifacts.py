@@ -25,11 +25,11 @@ from tidemill.api.mlflow import errors, limits, wire
 from tidemill.api.mlflow.errors import Told, invalid
 from tidemill.api.mlflow.routes import Route
 from tidemill.core.errors import BadInput, NoRoom, NotFound
+from tidemill.core.graphs.committing import committer_of, reading
 from tidemill.core.graphs.schema import tracked
 from tidemill.core.ids import new_id
 from tidemill.core.workspace import Workspace
 from tidemill.track import files
-from tidemill.track.committing import committer_of, reading
 
 PREFIXES = ("/api/2.0/mlflow-artifacts/artifacts", "/ajax-api/2.0/mlflow-artifacts/artifacts")
 

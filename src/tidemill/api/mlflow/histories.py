@@ -11,9 +11,9 @@ import msgspec
 from tidemill.api.mlflow import limits, wire
 from tidemill.api.mlflow.errors import Told, invalid
 from tidemill.api.mlflow.routes import Route
+from tidemill.core.graphs.committing import reading
 from tidemill.core.graphs.tracked import say
 from tidemill.core.workspace import Workspace
-from tidemill.track.committing import reading
 
 MOST_IN_A_PAGE = 25_000
 RUNS, VALUES = 100, 2500  # of a bulk interval: runs, and values a run

@@ -13,10 +13,10 @@ from tidemill.api.mlflow.errors import Told, invalid
 from tidemill.api.mlflow.experiments import view_of
 from tidemill.api.mlflow.routes import Route
 from tidemill.core.errors import NotFound
+from tidemill.core.graphs.committing import Operation, committer_of, reading
 from tidemill.core.types import Point
 from tidemill.core.workspace import Workspace
 from tidemill.track import inputs, tracking
-from tidemill.track.committing import Operation, committer_of, reading
 from tidemill.track.searching.found import FIELDS
 from tidemill.track.searching.runs import search
 from tidemill.track.tracking import Tracked

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from tidemill.core.errors import BadInput
+from tidemill.core.graphs.committing import reading
 from tidemill.core.workspace import Workspace
-from tidemill.track.committing import reading
 from tidemill.track.experiments import Experiment, of_row
 from tidemill.track.searching.comparing import of_number, of_text
 from tidemill.track.searching.found import read

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Literal
 
 from tidemill.core.errors import BadInput
+from tidemill.core.graphs.committing import reading
 from tidemill.core.workspace import Workspace
-from tidemill.track.committing import reading
 from tidemill.track.searching.found import FIELDS, Found, Page, fill, read, wanted
 from tidemill.track.searching.grammar import parse
 from tidemill.track.searching.order import parse_orders

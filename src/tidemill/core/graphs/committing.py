@@ -114,7 +114,7 @@ def committer_of(ws: Workspace) -> Committer:
 
 def _database(ws: Workspace) -> SqlGraph:
     if not isinstance(ws.graph, SqlGraph):
-        raise BadInput("experiments are kept in a database; open a folder or postgresql://, not memory")
+        raise BadInput("this is kept in a database; open a folder or postgresql://, not memory")
     return ws.graph
 
 
