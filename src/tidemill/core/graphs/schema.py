@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
-SCHEMA = 2  # the newest migration's number; a database with a larger one is refused
+SCHEMA = 3  # the newest migration's number; a database with a larger one is refused
 
 # Collation "C": text is ordered and ranged by code points, as SQLite does, whatever the server's locale is.
 Text = sa.Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
@@ -191,4 +191,40 @@ run_files = sa.Table(
     sa.Column("size", sa.BigInteger, nullable=False),
     sa.Column("at_ms", sa.BigInteger, nullable=False),
     sa.Index("run_files_by_digest", "digest"),
+)
+
+# -------------------------------------------------------------------------------------------------------- traces
+# What programs sent of their calls (traced.py). The log holds a digest of each state and of each part of the spans.
+
+traces = sa.Table(
+    "traces",
+    metadata,
+    sa.Column("trace_id", Text, primary_key=True),
+    sa.Column("experiment", sa.BigInteger, nullable=False),
+    sa.Column("at_ms", sa.BigInteger, nullable=False),
+    sa.Column("duration_ms", sa.BigInteger),
+    sa.Column("state", Text, nullable=False),
+    sa.Column("name", Text),
+    sa.Column("body", Text, nullable=False),  # canonical JSON of all but the spans; the columns before it are copies
+    sa.Index("traces_by_time", "experiment", "at_ms", "trace_id"),
+    sa.Index("traces_by_state", "experiment", "state", "at_ms", "trace_id"),
+    sa.Index("traces_by_name", "experiment", "name", "at_ms", "trace_id"),
+)
+
+trace_spans = sa.Table(
+    "trace_spans",
+    metadata,
+    sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),  # of the event that holds its digest
+    sa.Column("trace_id", Text, nullable=False),
+    sa.Column("digest", Text, nullable=False),  # of the body: what is sent twice is kept once
+    sa.Column("body", Text, nullable=False),  # canonical JSON: a list of spans
+    sa.Index("trace_spans_by_trace", "trace_id", "seq"),
+)
+
+trace_runs = sa.Table(
+    "trace_runs",
+    metadata,
+    sa.Column("run_id", Text, primary_key=True),
+    sa.Column("trace_id", Text, primary_key=True),
+    sa.Index("trace_runs_by_trace", "trace_id"),
 )

@@ -11,9 +11,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from tidemill.core.errors import Conflict, NotFound
-from tidemill.core.graphs import records, sqlbatch, sqlwalk, tracked, verifying, walking
+from tidemill.core.graphs import records, sqlbatch, sqlwalk, traced, tracked, verifying, walking
 from tidemill.core.graphs.failing import readable_errors
-from tidemill.core.graphs.schema import artifacts, edges, events, head, points, runs
+from tidemill.core.graphs.schema import artifacts, edges, events, head, points, runs, trace_spans, traces
 from tidemill.core.graphs.transacting import Transaction
 from tidemill.core.ids import parse_time, utc_now
 from tidemill.core.types import Artifact, Batch, Direction, Edge, Event, Fault, Json, Point, Query, Run, Trail
@@ -117,6 +117,9 @@ class SqlGraph:
                         link.execute(table.update().where(key == row[key.name]), made)
                         self._append(link, *records.erasure(table.name, made, reason), actor)
                         changed.append(records.erased_name(table.name, made))
+            changed += traced.amend(
+                link, rewrite, lambda subject, kind, body: self._append(link, subject, kind, body, actor), reason=reason
+            )
             if changed:
                 tracked.experiments_again(link)
                 tracked.files_again(link)
@@ -249,6 +252,8 @@ class SqlGraph:
                 artifacts=rows(artifacts, artifacts.c.id),
                 edges=rows(edges),
                 points=rows(points, points.c.batch),
+                traces=rows(traces),
+                spans=rows(trace_spans),
             )
 
     # ------------------------------------------------------------------------------------------------ for phases

@@ -13,7 +13,7 @@ from itertools import groupby
 from typing import Any
 
 from tidemill.core.errors import Corrupt
-from tidemill.core.graphs import records
+from tidemill.core.graphs import records, traced
 from tidemill.core.types import Fault
 
 Row = Mapping[str, Any]
@@ -30,12 +30,15 @@ def faults(
     artifacts: Iterable[Row],
     edges: Iterable[Row],
     points: Iterable[Row],
+    traces: Iterable[Row] = (),
+    spans: Iterable[Row] = (),
 ) -> list[Fault]:
-    """All that is wrong. Rows are as the tables in schema.py; the chain by seq, the points by batch."""
+    """All that is wrong. Rows are as the tables in schema.py; the chain by seq, the points by batch. spans: of traces."""
     found: list[Fault] = []
     said: dict[str, tuple[str, str]] = {}  # subject: (kind of its last event, digest)
     linked: Edges = {}
     batches: dict[int, tuple[str, Row]] = {}
+    of_traces = traced.Said()
     placed: list[tuple[int, Fault]] = []  # by seq
     changed: dict[int, str] = {}  # seq: the hash of an event's content where it is not the one that it has
     erased: dict[int, str] = {}  # seq: the hash that the content of an erased event has
@@ -50,6 +53,8 @@ def faults(
             _remember_erased(row, erased)
         elif row["kind"].startswith(records.RESERVED):
             _remember(row, said, linked, batches)
+        elif row["kind"] in (traced.PUT, traced.DELETED, traced.ERASED):
+            of_traces.remember(row)
     placed += _erasure_faults(changed, erased)
     found += [fault for _, fault in sorted(placed, key=lambda pair: pair[0])]
     found += _head_faults(list(head), prev, seq)
@@ -61,7 +66,8 @@ def faults(
         if linked.pop(edge, None) is None:
             found.append(Fault(_edge(edge), NOT_LOGGED))
     found += [Fault(_edge(edge), GONE) for edge in linked]
-    return found + _point_faults(points, batches)
+    found += _point_faults(points, batches)
+    return found + of_traces.faults(traces, spans, gone=GONE, not_logged=NOT_LOGGED)
 
 
 def corrupt(where: str, text: str) -> Corrupt:

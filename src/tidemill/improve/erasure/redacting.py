@@ -21,6 +21,12 @@ STRUCTURE = frozenset(
     {"id", "kind", "status", "run_id", "digest", "code", "environment", "started_at", "ended_at", "created_at", "actor"}
     | {"table", "event_time", "known_time", "columns", "layers", "base", "parent", "branch", "step", "format"}
 )
+# How a trace and its spans are kept (core/graphs/traced.py): names that say nothing of anybody.
+TRACE_NAMES = frozenset(
+    {"trace", "id", "experiment", "at_ms", "duration_ms", "state", "tags", "metadata", "runs", "prompts", "kinds"}
+    | {"assessments", "client_request_id", "request_preview", "response_preview", "finalized", "spans"}
+    | {"parent", "name", "start", "end", "status", "message", "attributes", "events", "links", "at", "scope", "version"}
+)
 SHORTEST, SHORTEST_NUMBER = 4, 7
 MOST_IN_PATTERN = 300  # an alternation is tried text by text at each place; beyond this, words are looked up
 _WORD, _IN_WORD = re.compile(r"\w+"), re.compile(r"\w")
@@ -138,6 +144,21 @@ def cleaned(value: Json, texts: Texts, *, keys: frozenset[str] = frozenset(), co
     """
     found = _cleaned(value, "", texts, keys, ID_NAMES | set(columns))
     return {"erased": True} if found is GONE else found
+
+
+def everywhere(value: Json, texts: Texts) -> Json:
+    """The JSON value with the texts out of every text in it, names too: what programs sent, whose words mean nothing.
+
+    Texts in it may be JSON themselves.
+    """
+    if isinstance(value, str):
+        return texts.out_of_json(value)
+    if isinstance(value, Mapping):
+        return {
+            name if name in TRACE_NAMES else texts.out_of_json(name): everywhere(each, texts)
+            for name, each in value.items()
+        }
+    return [everywhere(each, texts) for each in value] if isinstance(value, list | tuple) else value
 
 
 def _cleaned(value: Json, name: str, texts: Texts, keys: frozenset[str], ids: frozenset[str]) -> Json:
