@@ -30,6 +30,7 @@ from tidemill.core.graphs.schema import tracked
 from tidemill.core.ids import new_id
 from tidemill.core.workspace import Workspace
 from tidemill.track import files
+from tidemill.track.tracing import traces
 
 PREFIXES = ("/api/2.0/mlflow-artifacts/artifacts", "/ajax-api/2.0/mlflow-artifacts/artifacts")
 
@@ -174,12 +175,19 @@ def _files(found: Sequence[files.File], *, last: bool) -> dict[str, Any]:
 
 
 def _place(ws: Workspace, path: str) -> tuple[str, str]:
-    """The run and the path in it that "<experiment>/<run id>/artifacts/<path>" names."""
+    """The run and the path in it that "<experiment>/<run id>/artifacts/<path>" names.
+
+    "<experiment>/traces/<trace id>/artifacts/<path>": files of a trace are kept as those of a run are, under its id.
+    """
     parts = path.strip("/").split("/")
+    of_trace = len(parts) > 3 and parts[1] == "traces"
+    if of_trace:
+        del parts[1]
     if len(parts) < 3 or parts[2] != "artifacts":
         raise _bad(path)
     run_id, name = parts[1], "/".join(parts[3:])
-    if str(_experiment_of(ws, run_id)) != parts[0]:
+    place = traces.get(ws, run_id)["experiment"] if of_trace else _experiment_of(ws, run_id)
+    if str(place) != parts[0]:
         raise Told("RESOURCE_DOES_NOT_EXIST", f"Run with id={run_id} not found in experiment {parts[0]}")
     if name:
         try:

@@ -17,7 +17,7 @@ from fastapi import FastAPI, Request
 from starlette.responses import PlainTextResponse, Response
 
 from tidemill.api.auth import may_read, may_write, open_to_all
-from tidemill.api.mlflow import artifacts, errors, experiments, runs
+from tidemill.api.mlflow import artifacts, errors, experiments, runs, traces
 from tidemill.api.mlflow.errors import Told, invalid
 from tidemill.api.mlflow.routes import Route
 from tidemill.api.mlflow.wire import told
@@ -35,6 +35,7 @@ OURS = (
     "/ajax-api/2.0/mlflow-artifacts",
     "/graphql",
     "/gateway",
+    "/v1",
 )
 
 _log = logging.getLogger("tidemill.api.mlflow")
@@ -55,6 +56,7 @@ def add(app: FastAPI, project: Project) -> None:
                 response_model=None,
             )
     artifacts.add(app, project.ws)
+    traces.add(app, project.ws)
     _around(app)
 
 

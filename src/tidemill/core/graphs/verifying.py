@@ -33,7 +33,7 @@ def faults(
     traces: Iterable[Row] = (),
     spans: Iterable[Row] = (),
 ) -> list[Fault]:
-    """All that is wrong. Rows are as the tables in schema.py; the chain by seq, the points by batch. spans: of traces."""
+    """All that is wrong. Rows are as the tables in schema.py; the chain by seq, the points by batch."""
     found: list[Fault] = []
     said: dict[str, tuple[str, str]] = {}  # subject: (kind of its last event, digest)
     linked: Edges = {}

@@ -191,9 +191,9 @@ class _Reading:
 
     def _value(self, field: Field) -> Value:
         token = self._next()
-        if token.kind == "number" and field.holds == "number":
+        if token.kind == "number" and field.holds in ("number", "any"):
             return number(token.text)
-        if token.kind == "text" and field.holds == "text":
+        if token.kind == "text" and field.holds in ("text", "any"):
             return token.text[1:-1]
         if token.kind in ("number", "text") and field.holds == "whole":
             found = _whole(token.text)
@@ -201,6 +201,7 @@ class _Reading:
                 return found
         self._place -= 1
         wanted = {"number": "a number", "whole": "a whole number", "text": "a text in quotes, such as 'a',"}
+        wanted["any"] = "a number or a text in quotes"
         raise self._unexpected(f"{wanted[field.holds]} after {field.shown}")
 
     def _list(self, field: Field) -> tuple[Value, ...]:

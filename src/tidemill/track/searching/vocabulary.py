@@ -8,7 +8,7 @@ from typing import Literal
 
 from tidemill.core.errors import BadInput, nearest
 
-Holds = Literal["number", "text", "whole"]  # whole: a number without a fraction, also one in quotes
+Holds = Literal["number", "text", "whole", "any"]  # whole: a number without a fraction, also one in quotes
 NUMBERS = ("=", "!=", "<", "<=", ">", ">=", "IN", "NOT IN")
 TEXTS = ("=", "!=", "LIKE", "ILIKE", "IN", "NOT IN")
 NULLS = ("IS NULL", "IS NOT NULL")
