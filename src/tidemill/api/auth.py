@@ -31,6 +31,9 @@ LARGE: Mapping[str, int | None] = {
     "/ajax-api/2.0/mlflow-artifacts/artifacts/": None,
     "/api/2.0/mlflow/": 64 << 20,
     "/ajax-api/2.0/mlflow/": 64 << 20,
+    "/api/3.0/mlflow/": 64 << 20,
+    "/ajax-api/3.0/mlflow/": 64 << 20,
+    "/v1/traces": 64 << 20,
 }
 SHORTEST = 16  # characters of a token: a token file that was never written is an empty one, which anybody could show
 
