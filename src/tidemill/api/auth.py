@@ -37,7 +37,7 @@ LARGE: Mapping[str, int | None] = {
 }
 SHORTEST = 16  # characters of a token: a token file that was never written is an empty one, which anybody could show
 
-# No script runs at all; styles and forms are our own only.
+# No script runs at all; styles and forms are our own only. A page may set a policy of its own (web/pages.py: SCRIPTED).
 SECURITY = {
     "content-security-policy": "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
     "base-uri 'none'; frame-ancestors 'none'",
@@ -149,7 +149,9 @@ class Door:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 for name, value in SECURITY.items():
-                    headers[name] = value
+                    if name != "content-security-policy":
+                        headers[name] = value
+                headers.setdefault("content-security-policy", SECURITY["content-security-policy"])
                 headers.setdefault("cache-control", "no-store")
             await send(message)
 

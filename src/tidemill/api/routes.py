@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 from fastapi import Path, Query
 
 from tidemill.api import views
+from tidemill.api.views import tracking
 from tidemill.api.views.shaping import Shown
 from tidemill.project import Project
 
@@ -17,6 +18,12 @@ NodeName = Annotated[str, Path(max_length=2000)]  # with slashes: "nightly/clean
 Page = Annotated[int, Query(ge=1)]
 Ref = Annotated[str | None, Query(max_length=100)]
 Purpose = Annotated[str | None, Query(max_length=100)]
+ExperimentId = Annotated[int, Path(ge=0, lt=2**63)]
+Filter = Annotated[str, Query(max_length=50_000)]
+Text = Annotated[str, Query(max_length=4000)]
+Columns = Annotated[list[Text], Query(max_length=500)]
+Across = Annotated[Literal["step", "time", "wall"], Query()]
+Smooth = Annotated[float, Query(ge=0, lt=1)]
 
 
 class Reading(NamedTuple):
@@ -42,8 +49,56 @@ def readings(project: Project) -> list[Reading]:
     ) -> Shown:
         return views.runs(project, kind=kind, name=name, status=status, before=before, limit=limit)
 
-    def run(run_id: Name) -> Shown:
-        return views.run(project, run_id)
+    def run(run_id: Name, x: Across = "step", smooth: Smooth = 0.0) -> Shown:
+        return views.run(project, run_id, across=x, smooth=smooth)
+
+    def experiments(q: Annotated[str, Query(max_length=500)] = "") -> Shown:
+        return tracking.experiments(project, q=q)
+
+    def experiment(
+        experiment_id: ExperimentId,
+        filter: Filter = "",
+        order: Text = "",
+        columns: Columns = [],  # noqa: B006  FastAPI's way; never changed
+        group: Text = "",
+        metric: Text = "",
+        best: Text = "",
+        limit: Limit = 50,
+        token: Text | None = None,
+    ) -> Shown:
+        asked = tracking.Asked(filter.strip(), order, tuple(columns), group, metric, best, limit, token or None)
+        return tracking.experiment(project, experiment_id, asked)
+
+    def compare(
+        experiment_id: ExperimentId,
+        runs: Annotated[str, Query(max_length=60_000)] = "",
+        run: Columns = [],  # noqa: B006  ids too, as a form's boxes send them
+        filter: Filter = "",
+        order: Text = "",
+        metric: Text = "",
+        x: Text = "",
+        y: Text = "",
+        axes: Columns = [],  # noqa: B006
+        across: Across = "step",
+        smooth: Smooth = 0.0,
+        left: Text = "",
+        right: Text = "",
+    ) -> Shown:
+        return tracking.compare(
+            project,
+            experiment_id,
+            runs=",".join([*([runs] if runs else []), *run]),
+            filter=filter.strip(),
+            order=order,
+            metric=metric,
+            x=x,
+            y=y,
+            axes=axes,
+            across=across,
+            smooth=smooth,
+            left=left,
+            right=right,
+        )
 
     def datasets() -> Shown:
         return views.datasets(project)
@@ -131,6 +186,9 @@ def readings(project: Project) -> list[Reading]:
         Reading("/", overview, "overview.html"),
         Reading("/runs", runs, "runs.html"),
         Reading("/runs/{run_id}", run, "run.html"),
+        Reading("/experiments", experiments, "experiments.html"),
+        Reading("/experiments/{experiment_id}", experiment, "experiment.html"),
+        Reading("/experiments/{experiment_id}/compare", compare, "compare.html"),
         Reading("/datasets", datasets, "datasets.html"),
         Reading("/datasets/{name}", dataset, "dataset.html"),
         Reading("/datasets/{name}/profile", dataset_profile, "profile.html"),

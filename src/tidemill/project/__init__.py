@@ -364,6 +364,14 @@ class Project:
             self.ws, name, params=params, tags=tags, inputs=inputs, experiment=experiment, system_metrics=system_metrics
         )
 
+    def search_runs(
+        self, filter: str = "", *, experiments: Sequence[str] = (), order_by: Sequence[str] = ()
+    ) -> pl.DataFrame:
+        """The runs that match, a row each: see `track.tables.frame`; filters and orders: docs/search.md."""
+        from tidemill.track import tables
+
+        return tables.frame(self.ws, filter, experiments=experiments, order_by=order_by)
+
 
 @dataclass(frozen=True, slots=True)
 class Loop:

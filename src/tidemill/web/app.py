@@ -15,9 +15,9 @@ from tidemill.api.routes import Reading, readings
 from tidemill.api.views.shaping import Shown
 from tidemill.core.errors import NotFound
 from tidemill.project import Project
-from tidemill.web import flows
+from tidemill.web import flows, tracking_routes
 from tidemill.web.forms import form_of, local
-from tidemill.web.pages import PICTURES, Pages
+from tidemill.web.pages import PICTURES, POLICY, SCRIPTED, Pages
 
 KEPT_S = 30 * 24 * 3600
 ASKS = "NotPermitted"  # the refusal of a policy, whose page asks for a purpose
@@ -37,6 +37,7 @@ def create(project: Project, token: str, *, hosts: Iterable[str] = LOOPBACK) -> 
     _add_files(app, project)
     _add_writes(app, project)
     flows.add_writes(app, project)
+    tracking_routes.add(app, project)
     _add_sign_in(app, pages)
     _add_static(app, pages)
     api.show_errors(app, _error(pages))
@@ -45,7 +46,8 @@ def create(project: Project, token: str, *, hosts: Iterable[str] = LOOPBACK) -> 
 
 def _page(pages: Pages, reading: Reading) -> Callable[..., HTMLResponse]:
     def page(request: Request, shown: Shown = Depends(reading.read)) -> HTMLResponse:  # noqa: B008  FastAPI's way
-        return HTMLResponse(pages.render(reading.template, request, shown))
+        headers = {"content-security-policy": POLICY} if reading.template in SCRIPTED else None
+        return HTMLResponse(pages.render(reading.template, request, shown), headers=headers)
 
     return page
 

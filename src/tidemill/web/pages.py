@@ -15,6 +15,7 @@ from markupsafe import Markup
 from starlette.requests import Request
 
 from tidemill import __version__
+from tidemill.api.auth import SECURITY
 from tidemill.api.views.shaping import Shown
 from tidemill.core.ids import digest
 from tidemill.web import (
@@ -28,10 +29,13 @@ from tidemill.web import (
     performance,
     studying,
     tracing,
+    tracking,
+    tracking_plots,
 )
 
 NAV = (
     ("/", "Overview"),
+    ("/experiments", "Experiments"),
     ("/runs", "Runs"),
     ("/pipelines", "Pipelines"),
     ("/datasets", "Datasets"),
@@ -44,7 +48,17 @@ NAV = (
 )
 # What a browser may show as it is: pictures only; SVG can hold scripts.
 PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp", "image/bmp", "image/avif")
-STATIC = {"tidemill.css": "text/css", "flows.css": "text/css", "mill.svg": "image/svg+xml"}
+STATIC = {
+    "tidemill.css": "text/css",
+    "flows.css": "text/css",
+    "tracking.css": "text/css",
+    "tracking.js": "text/javascript",
+    "mill.svg": "image/svg+xml",
+}
+# Pages that follow a run as it goes on, by a script of ours, and play its sounds; nothing from elsewhere or inline.
+# Files of runs are served from here too, but never with a script's type, and nosniff holds browsers to that.
+SCRIPTED = ("run.html",)
+POLICY = SECURITY["content-security-policy"] + "; script-src 'self'; connect-src 'self'; media-src 'self'"
 
 
 class Pages:
@@ -77,6 +91,8 @@ class Pages:
             "pictures": PICTURES,
             "study": studying,
             "trace_plot": tracing.plot,
+            "tracking": tracking,
+            "tracked_plots": tracking_plots,
         }
         self._environment.filters |= {
             "when": when,
@@ -94,6 +110,7 @@ class Pages:
             "figure": leaderboards.figure,
             "size": leaderboards.size,
             "micros": leaderboards.micros,
+            "bytes": tracking.size,
         }
 
     def render(self, template: str, request: Request, shown: Shown) -> str:

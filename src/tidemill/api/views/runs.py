@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from tidemill.api.views.shaping import Shown, artifact_line, numbers, plain, run_line
+from tidemill.api.views.tracking.run import tracked
 from tidemill.core.errors import BadInput, NotFound, nearest
 from tidemill.core.ids import iso
 from tidemill.core.types import Artifact, Query, Run, Status
@@ -53,12 +54,14 @@ def runs(
     }
 
 
-def run(project: Project, run_id: str) -> Shown:
+def run(project: Project, run_id: str, *, across: str = "step", smooth: float = 0.0) -> Shown:
     """One run: parameters, metrics, series, inputs, outputs, the runs inside it, its code and environment.
 
-    run_id: or its first 8 digits or more. Raises NotFound.
+    run_id: or its first 8 digits or more. across, smooth: of the curves in `tracked`, which is what trackers show
+    (None of other runs). `series` holds at most 2,000 points of a metric there. Raises NotFound.
     """
     found = find_run(project, run_id)
+    shown = tracked(project, found, across=across, smooth=smooth)
     graph = project.ws.graph
     inputs, outputs = _beside(project.ws, found)
     inside = [each for each in graph.find(Query("run", parent=found.id, limit=INSIDE)) if isinstance(each, Run)]
@@ -72,7 +75,8 @@ def run(project: Project, run_id: str) -> Shown:
         "inputs": inputs,
         "outputs": outputs,
         "inside": [run_line(each) for each in reversed(inside)],
-        "series": _series(project.ws, found),
+        "series": _series(project.ws, found) if shown is None else shown.pop("series"),
+        "tracked": shown,
         "code": {"digest": found.code, "text": _text(project.ws, found.code)},
         "environment": _environment(project.ws, found.environment),
         "metrics": numbers(found.metrics),
