@@ -83,6 +83,7 @@ def readings(project: Project) -> list[Reading]:
         smooth: Smooth = 0.0,
         left: Text = "",
         right: Text = "",
+        file: Text = "",
     ) -> Shown:
         return tracking.compare(
             project,
@@ -98,6 +99,7 @@ def readings(project: Project) -> list[Reading]:
             smooth=smooth,
             left=left,
             right=right,
+            file=file,
         )
 
     def datasets() -> Shown:

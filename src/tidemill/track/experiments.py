@@ -16,6 +16,7 @@ from tidemill.core.graphs.tracked import DEFAULT, EXPERIMENT_EVENT, ms, put_expe
 from tidemill.core.graphs.transacting import Transaction
 from tidemill.core.ids import utc_now
 from tidemill.core.workspace import Workspace
+from tidemill.track import showing
 
 Stage = Literal["active", "deleted"]
 NAME_LENGTH = 500
@@ -32,6 +33,9 @@ class Experiment:
     updated_ms: int
     location: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
+
+    def _repr_html_(self) -> str:  # what a notebook shows
+        return showing.table(("experiment", "name", "stage", "tags"), [(self.id, self.name, self.stage, self.tags)])
 
 
 def create(ws: Workspace, name: str, *, location: str = "", tags: Mapping[str, str] | None = None) -> Experiment:

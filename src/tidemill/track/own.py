@@ -28,7 +28,7 @@ from tidemill.core.locks import Lease
 from tidemill.core.recording import PROCESS, Recorder, cpu_seconds, inside
 from tidemill.core.types import Artifact, Run, View
 from tidemill.core.workspace import Workspace
-from tidemill.track import files, media
+from tidemill.track import files, media, showing
 from tidemill.track.machine import Sampler
 from tidemill.track.sinking import GraphSink
 from tidemill.track.spool import Sender, Spool
@@ -52,6 +52,9 @@ class OwnRun(Recorder):
     def id(self) -> str:
         """The run's id."""
         return self.run.id
+
+    def _repr_html_(self) -> str:  # what a notebook shows
+        return showing.run(self.run.id, self.run.name, self.run.status, self._params, self.metrics)
 
     # ------------------------------------------------------------------------------------------------ logging
 

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from tidemill.core.errors import BadInput
 from tidemill.core.graphs.tracked import say
+from tidemill.track import showing
 from tidemill.track.searching.pieces import ALWAYS, Piece, concat
 from tidemill.track.searching.tokens import require_text
 from tidemill.track.tracking import Latest
@@ -45,6 +46,9 @@ class Page(NamedTuple):
 
     runs: tuple[Found, ...]
     token: str | None
+
+    def _repr_html_(self) -> str:  # what a notebook shows
+        return showing.runs(self.runs, more=self.token is not None)
 
 
 def wanted(fields: Sequence[str]) -> Mapping[str, list[str] | None]:

@@ -18,6 +18,7 @@ from tidemill.track.searching.runs import search
 MOST = 500
 PICTURED, PICTURES = 12, 6  # runs side by side, pictures of each
 DRAWN, POINTS = 100, 20_000  # runs whose curves are drawn; points of all together
+FILES = 100  # of two runs, that can be compared
 AXES = 7  # of the parallel coordinates, where none are chosen
 _ID = re.compile(r"[\w-]{1,100}")
 
@@ -37,11 +38,12 @@ def compare(
     smooth: float = 0.0,
     left: str = "",
     right: str = "",
+    file: str = "",
 ) -> Shown:
     """Up to 500 runs. runs: their ids, with commas; else those of the filter, in its order.
 
     metric: the one that is explained. x, y: columns of the scatter plot. axes: columns of the parallel coordinates.
-    left, right: ids of the two whose code is compared. Raises NotFound, BadInput.
+    left, right: ids of the two whose code is compared; file: a text file of both instead. Raises NotFound, BadInput.
     """
     found = experiments.get(project.ws, experiment_id)
     chosen, more = _chosen(project, found.id, runs, filter, order)
@@ -66,7 +68,7 @@ def compare(
         "id": found.id,
         "name": found.name,
         "asked": {"runs": runs, "filter": filter, "order": order, "metric": metric, "x": x, "y": y, "axes": list(axes),
-                  "across": across, "smooth": smooth, "left": left, "right": right},
+                  "across": across, "smooth": smooth, "left": left, "right": right, "file": file},
         "more": more,
         "metric": metric,
         "best": table.guess(metric),
@@ -78,9 +80,9 @@ def compare(
         "importances": shares,
         "parallel": [{"column": each, "values": [table.cell(run, each) for run in chosen]} for each in chosen_axes],
         "scatter": _scatter(chosen, x, y),
-        "curves": _curves(project, chosen[:DRAWN], metric, across, smooth),
+        "curves": _curves(project, chosen[:DRAWN], _curved(chosen, metric), across, smooth),
         "pictures": _pictures(project, chosen[:PICTURED]),
-        "code": _code(project, chosen, left, right),
+        "code": _code(project, chosen, left, right, file),
     }  # fmt: skip
 
 
@@ -122,6 +124,13 @@ def _scatter(runs: Sequence[Found], x: str, y: str) -> Shown | None:
     }
 
 
+def _curved(runs: Sequence[Found], metric: str) -> str:
+    """The metric, or another that was logged at steps where this one was not."""
+    stepped = {name for run in runs for name, last in run.metrics.items() if last.step > 0}
+    plain = sorted(name for name in stepped if not name.startswith(table.SYSTEM))
+    return metric if metric in stepped or not plain else plain[0]
+
+
 def _curves(project: Project, runs: Sequence[Found], metric: str, across: Any, smooth: float) -> Shown | None:
     if not metric or not runs:
         return None
@@ -148,8 +157,8 @@ def _pictures(project: Project, runs: Sequence[Found]) -> Shown:
     }  # fmt: skip
 
 
-def _code(project: Project, runs: Sequence[Found], left: str, right: str) -> Shown | None:
-    """The code of two runs, line by line; of the first two where none are named."""
+def _code(project: Project, runs: Sequence[Found], left: str, right: str, file: str) -> Shown | None:
+    """The code of two runs, or a text file that both have, line by line; of the first two where none are named."""
     ids = [run.run_id for run in runs]
     pair = [left or (ids[0] if ids else ""), right or (ids[1] if len(ids) > 1 else "")]
     if not all(pair):
@@ -157,22 +166,29 @@ def _code(project: Project, runs: Sequence[Found], left: str, right: str) -> Sho
     wrong = next((each for each in pair if each not in ids), None)
     if wrong is not None:
         raise BadInput(f"run {wrong!r} is none of those that are compared here; choose two of them")
-    sides = [_side(project, each) for each in pair]
-    texts = [side["text"] for side in sides]
-    lines = None
-    if None not in texts and texts[0] != texts[1]:
-        lines = comparison.text_diff(*texts)
+    logged = [{each.path: each for each in files.under(project.ws, run_id)} for run_id in pair]
+    shared = [path for path in logged[0] if path in logged[1] and path.endswith(media.TEXTS)][:FILES]
+    if file and file not in shared:
+        known = ", ".join(shared[:20]) or "none"
+        raise BadInput(f"{file[:80]!r} is no text file that both runs have; there are {known}.{nearest(file, shared)}")
+    found = [project.ws.graph.get(run_id) for run_id in pair]
+    if not file and shared and not any(isinstance(run, Run) and run.code for run in found):
+        file = shared[0]
+    sides = []
+    for run, of in zip(found, logged, strict=True):
+        assert isinstance(run, Run)
+        digest = of[file].digest if file else run.code
+        commit = run.tags.get("mlflow.source.git.commit")
+        sides.append({"id": run.id, "name": run.name, "digest": digest, "commit": commit})
     same = sides[0]["digest"] is not None and sides[0]["digest"] == sides[1]["digest"]
-    shown = [{name: side[name] for name in ("id", "name", "digest", "commit")} for side in sides]
-    return {"sides": shown, "lines": lines, "same": same}
+    texts = ["", ""] if same else [_text(project, side["digest"]) for side in sides]
+    old, new = texts
+    lines = None if same or old is None or new is None else comparison.text_diff(old, new)
+    return {"sides": sides, "lines": lines, "same": same, "file": file, "files": shared}
 
 
-def _side(project: Project, run_id: str) -> Shown:
-    run = project.ws.graph.get(run_id)
-    assert isinstance(run, Run)
+def _text(project: Project, digest: str | None) -> str | None:
     try:
-        text = None if run.code is None else project.ws.store.get(run.code).decode()
+        return None if digest is None else project.ws.store.get(digest).decode()
     except (NotFound, UnicodeDecodeError):
-        text = None
-    commit = run.tags.get("mlflow.source.git.commit")
-    return {"id": run.id, "name": run.name, "digest": run.code, "commit": commit, "text": text}
+        return None
