@@ -22,6 +22,7 @@ from tidemill.core.workspace import Workspace
 from tidemill.improve.erasure.doomed import tables_of
 from tidemill.serve import packages
 from tidemill.track import files
+from tidemill.track.tracing import traces
 
 ALL = 10_000_000
 DRAFT_ENDS = (".tmp",)
@@ -78,10 +79,11 @@ def sweep(ws: Workspace, *, older_than_s: float = 86_400.0, dry_run: bool = Fals
 
 
 def kept(ws: Workspace) -> set[str]:
-    """The digests of all blobs that are in use: what artifacts, runs, packages, packs and events refer to.
+    """The digests of all blobs that are in use: what artifacts, runs, traces, packages, packs and events
+    refer to.
 
-    Of artifacts and events every text of the form of a digest counts, wherever it stands: a blob too many costs room, a
-    blob too few costs data.
+    Of artifacts, traces and events every text of the form of a digest counts, wherever it stands: a blob too many costs
+    room, a blob too few costs data.
     """
     found = set(packindex.live(ws))
     for run in ws.graph.find(Query("run", limit=ALL)):
@@ -100,7 +102,7 @@ def kept(ws: Workspace) -> set[str]:
     for event in ws.graph.events():
         if event.kind != FILES_EVENT:  # a run's file may have been taken away again: the table says which are there
             found |= set(_digests(dict(event.body)))
-    return found | files.digests(ws)
+    return found | files.digests(ws) | traces.digests(ws)
 
 
 def _digests(value: Any) -> Iterator[str]:  # Any: a JSON value

@@ -255,10 +255,11 @@ def _judged(asked: Comparison, sql: Sql) -> Piece:
     value = sql.text("x.value", kind, "value")
     if isinstance(asked.value, int | float):
         return concat(here, " AND ", _as_number(asked, kind, value, sql), ")")
+    shown = value
     if sql.dialect == "sqlite":  # its booleans are numbers
         boolean = "CASE {0} WHEN 'true' THEN 'true' WHEN 'false' THEN 'false' ELSE CAST({1} AS text) END"
-        value = boolean.format(f"json_type(x.value, '$.{kind}.value')", value)
-    said = of_text(asked, value, sql.dialect)
+        shown = boolean.format(f"json_type(x.value, '$.{kind}.value')", value)
+    said = of_text(asked, shown, sql.dialect)
     number = _number(asked.value)
     if number is not None and asked.operator in ("=", "!="):  # JSON has 42 as 42.0, and clients write '42'
         same = replace(asked, value=number)

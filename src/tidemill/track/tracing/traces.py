@@ -17,7 +17,8 @@ import sqlalchemy as sa
 from tidemill.core.errors import BadInput, NotFound
 from tidemill.core.graphs import traced
 from tidemill.core.graphs.committing import Operation, committer_of, reading
-from tidemill.core.graphs.schema import run_files, traces
+from tidemill.core.graphs.schema import run_files, trace_spans, traces
+from tidemill.core.graphs.sql import SqlGraph
 from tidemill.core.graphs.tracked import FILES_EVENT, ms
 from tidemill.core.graphs.transacting import Transaction
 from tidemill.core.ids import utc_now
@@ -34,6 +35,7 @@ STATES = ("STATE_UNSPECIFIED", "OK", "ERROR", "IN_PROGRESS")
 TAG_KEY, TAG_VALUE, MOST_TAGS = 250, 4096, 1000
 LINKS = 100  # traces linked to a run at once
 _ID = re.compile(r"[a-zA-Z0-9][\w.\-]{0,127}")
+_DIGEST = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 _TAG_PREFIX = "mlflow.traceTag."
 State = dict[str, Any]
 
@@ -250,6 +252,18 @@ def with_spans(ws: Workspace, trace_ids: Sequence[str]) -> list[tuple[State, lis
     with reading(ws) as link:
         found, parts = traced.states(link, among), traced.parts(link, among)
     return [(found[each], _flat(parts.get(each, []))) for each in among if each in found]
+
+
+def digests(ws: Workspace) -> set[str]:
+    """Every text of the form of a digest in any trace: what it may refer to."""
+    if not isinstance(ws.graph, SqlGraph):
+        return set()
+    found: set[str] = set()
+    with reading(ws) as link:
+        for column in (traces.c.body, trace_spans.c.body):
+            for body in link.execute(sa.select(column).execution_options(yield_per=traced.PAGE)).scalars():
+                found.update(_DIGEST.findall(body))
+    return found
 
 
 def is_whole(state: Mapping[str, Any], spans: Sequence[Any]) -> bool:
