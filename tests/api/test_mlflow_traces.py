@@ -277,9 +277,8 @@ def test_judgements_over_the_protocol(server: Tracing) -> None:
         "last_update_time": "2026-05-01T12:00:00Z", "metadata": {"a": "b"}, "rationale": "so",
     }  # fmt: skip
     made = server.call("POST", path, json={"assessment": given})["assessment"]
-    shown = {**given, "assessment_id": made["assessment_id"], "valid": True} | dict.fromkeys(
-        ("create_time", "last_update_time"), "2026-05-01T12:00:00.000Z"
-    )
+    times = dict.fromkeys(("create_time", "last_update_time"), "2026-05-01T12:00:00.000Z")
+    shown = {**given, "assessment_id": made["assessment_id"], "valid": True, **times}
     assert made == shown
     one = f"{path}/{made['assessment_id']}"
     assert server.call("GET", one)["assessment"] == shown
