@@ -78,7 +78,7 @@ def test_curves_are_read_in_the_order_of_steps(mill: Project) -> None:
             run.log("loss", step * 10.0, step=step)
         run.log("odd", math.inf, step=1)
     found = curves.read(mill.ws, [run.id])[run.id]
-    assert [(each.step, each.value) for each in found["loss"]] == [(1, 10.0), (2, 20.0), (3, 30.0)]
+    assert [*zip(found["loss"].steps, found["loss"].values, strict=True)] == [(1, 10.0), (2, 20.0), (3, 30.0)]
     begun = run.run.started_at.timestamp()
     by_time = curves.line(found["loss"], "time", start_s=begun, smooth=0, most=100)
     assert [y for _, y in by_time] == [30.0, 10.0, 20.0]

@@ -2,61 +2,75 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 from tidemill.core.errors import BadInput
 from tidemill.core.graphs.committing import reading
-from tidemill.core.graphs.tracked import say
 from tidemill.core.workspace import Workspace
+from tidemill.track.searching.found import read as rows_of
+from tidemill.track.searching.pieces import Piece
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Across = Literal["step", "time", "wall"]
 ACROSS: tuple[Across, ...] = ("step", "time", "wall")
-AT_ONCE = 500  # runs of a statement
 Place = tuple[float, float]
 
 
-class Value(NamedTuple):
-    """A logged value. at_s: seconds since 1970."""
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """The values of a metric of a run, in the order of (step, time): shapes (n,). at: ISO texts."""
 
-    step: int
-    at_s: float
-    value: float
+    steps: NDArray[np.int64]
+    at: Sequence[str]
+    values: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.steps)
 
 
-def read(ws: Workspace, run_ids: Sequence[str], key: str | None = None) -> dict[str, dict[str, list[Value]]]:
-    """What these runs logged, by run and metric, in the order of (step, time). key: of one metric only."""
-    found: dict[str, dict[str, list[Value]]] = {}
-    for start in range(0, len(run_ids), AT_ONCE):
-        some = list(run_ids[start : start + AT_ONCE])
-        asked = f"SELECT run_id, key, step, at, value FROM points WHERE run_id IN ({', '.join('?' * len(some))})"  # noqa: S608  no text of users
-        asked += " AND key = ?" if key is not None else ""
-        values = (*some, key) if key is not None else tuple(some)
-        with reading(ws) as link:
-            rows = link.exec_driver_sql(say(link, f"{asked} ORDER BY run_id, key, step, at, value"), values)
-            for run_id, name, step, at, value in rows:
-                at_s = datetime.fromisoformat(at).timestamp()
-                found.setdefault(run_id, {}).setdefault(name, []).append(Value(step, at_s, float(value)))
+def read(ws: Workspace, run_ids: Sequence[str], key: str | None = None) -> dict[str, dict[str, Logged]]:
+    """What these runs logged, by run and metric. key: of one metric only."""
+    import numpy as np
+
+    found: dict[str, dict[str, Logged]] = {}
+    with reading(ws) as link:
+        for run_id in run_ids:
+            keys = [row[0] for row in rows_of(link, Piece(_KEYS, (run_id, run_id)))] if key is None else [key]
+            for name in keys:
+                rows = rows_of(link, Piece(_VALUES, (run_id, name)))
+                if rows:
+                    steps, at, values = zip(*rows, strict=True)
+                    numbers = np.fromiter(map(float, values), float, len(values))  # SQLite's NaN is a text
+                    found.setdefault(run_id, {})[name] = Logged(np.array(steps, np.int64), at, numbers)
     return found
 
 
-def line(values: Sequence[Value], across: Across, *, start_s: float, smooth: float, most: int) -> list[Place]:
+def line(logged: Logged, across: Across, *, start_s: float, smooth: float, most: int) -> list[Place]:
     """A metric as points of a drawing: smoothed, then thinned to `most`; values that are not finite are left out.
 
-    across: "step"; "time", seconds since start_s; or "wall", seconds since 1970.
+    across: "step"; "time", seconds since start_s; or "wall", seconds since 1970. smooth: see `smoothed`.
     """
+    import numpy as np
+
     if across not in ACROSS:
         raise BadInput(f"axis {across!r} is not known; allowed: {', '.join(ACROSS)}")
-    ordered = values if across == "step" else sorted(values, key=lambda each: each.at_s)
-    kept = [each for each in ordered if math.isfinite(each.value)]
-    y = smoothed([each.value for each in kept], smooth)
-    if across == "step":
-        x = [float(each.step) for each in kept]
-    else:
-        x = [each.at_s - (start_s if across == "time" else 0.0) for each in kept]
-    return thinned(list(zip(x, y, strict=True)), most)
+    x = logged.steps.astype(float)
+    if across != "step":
+        x = np.fromiter((datetime.fromisoformat(at).timestamp() for at in logged.at), float, len(logged))
+        x = x - start_s if across == "time" else x
+    kept = np.flatnonzero(np.isfinite(logged.values))
+    kept = kept[np.argsort(x[kept], kind="stable")]
+    x, y = x[kept], logged.values[kept]
+    if smooth:
+        y = np.array(smoothed(y.tolist(), smooth))
+    places = _thinned(x, y, most)
+    return list(zip(x[places].tolist(), y[places].tolist(), strict=True))
 
 
 def smoothed(values: Sequence[float], weight: float) -> list[float]:
@@ -87,14 +101,29 @@ def thinned(points: Sequence[Place], most: int) -> list[Place]:
     >>> thinned([(0, 1.0), (1, 9.0), (2, 2.0), (3, 3.0), (4, 0.0), (5, 5.0)], 4)
     [(0, 1.0), (1, 9.0), (4, 0.0), (5, 5.0)]
     """
-    if len(points) <= most:
-        return list(points)
+    import numpy as np
+
+    x, y = np.array(points, dtype=float).reshape(-1, 2).T
+    return [points[place] for place in _thinned(x, y, most)]
+
+
+def _thinned(x: NDArray[np.float64], y: NDArray[np.float64], most: int) -> NDArray[np.intp]:
+    """The places of the points that are kept."""
+    import numpy as np
+
+    if len(x) <= most:
+        return np.arange(len(x))
     columns = max(1, most // 2)
-    low, high = points[0][0], points[-1][0]
-    wide = (high - low) or 1.0
-    found: dict[int, tuple[int, int]] = {}  # of each column: where its lowest and its highest point are
-    for place, (x, y) in enumerate(points):
-        column = min(columns - 1, int((x - low) / wide * columns))
-        least, top = found.get(column, (place, place))
-        found[column] = (place if y < points[least][1] else least, place if y > points[top][1] else top)
-    return [points[place] for column in sorted(found) for place in sorted(set(found[column]))]
+    column = np.minimum(columns - 1, ((x - x[0]) / ((x[-1] - x[0]) or 1.0) * columns).astype(int))
+    order = np.lexsort((y, column))  # within each column from the lowest to the highest
+    first = np.flatnonzero(np.diff(column[order], prepend=-1))
+    last = np.append(first[1:] - 1, len(order) - 1)
+    return np.unique(order[np.concatenate((first, last))])
+
+
+_VALUES = "SELECT step, at, value FROM points WHERE run_id = ? AND key = ? ORDER BY step, at, value"
+_KEYS = """WITH RECURSIVE k(key) AS (
+  SELECT min(key) FROM points WHERE run_id = ?
+  UNION ALL SELECT (SELECT min(p.key) FROM points p WHERE p.run_id = ? AND p.key > k.key) FROM k
+    WHERE k.key IS NOT NULL)
+SELECT key FROM k WHERE key IS NOT NULL"""  # one look-up a name, however many values there are

@@ -31,6 +31,7 @@ from tidemill.web import (
     tracing,
     tracking,
     tracking_plots,
+    waterfall,
 )
 
 NAV = (
@@ -93,6 +94,7 @@ class Pages:
             "trace_plot": tracing.plot,
             "tracking": tracking,
             "tracked_plots": tracking_plots,
+            "waterfall": waterfall,
         }
         self._environment.filters |= {
             "when": when,

@@ -19,6 +19,7 @@ function put(part, html) {
 }
 
 async function again() {
+  if (document.hidden) return setTimeout(again, PAUSE_MS); // nobody looks
   const began = performance.now();
   try {
     const answer = await fetch(location.href, { credentials: "same-origin" });

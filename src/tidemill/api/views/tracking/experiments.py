@@ -25,10 +25,11 @@ EARLIEST = 0
 def experiments(project: Project, *, q: str = "") -> Shown:
     """All active experiments as a tree: a name "vision/cats" is "cats" in the folder "vision".
 
-    q: only those whose name holds this text, whatever its case. Each with its runs, its last change, its tags.
+    q: only those whose name, or a tag, holds this text, whatever its case. Each with its runs, its last
+    change, its tags.
     """
     found = search_experiments(project.ws, order_by=["name ASC"], limit=MOST).experiments
-    wanted = [each for each in found if q.lower() in each.name.lower()]
+    wanted = [each for each in found if q.lower() in _words(each)]
     counted = tables.totals(project.ws)
     lines = [_line(each, *counted.get(each.id, (0, EARLIEST))) for each in wanted[:SHOWN]]
     return {"q": q, "in_all": len(found), "found": len(wanted), "experiments": lines, "tree": _tree(lines)}
@@ -65,12 +66,13 @@ def experiment(project: Project, experiment_id: int, asked: Asked) -> Shown:
         if asked.filter:
             counted = search(ws, [found.id], asked.filter, limit=COUNTED, fields=())
             many = {"runs": len(counted.runs), "more": counted.token is not None}
+        parents = tables.parents(ws, [each.run_id for each in page.runs])
     except BadInput as error:
         return {**shown, "wrong": str(error), "found": None}
     return {
         **shown,
         "columns": [table.column_line(each) for each in chosen],
-        "lines": [table.line(each, chosen) for each in page.runs],
+        "lines": [{**table.line(each, chosen), "parent": parents.get(each.run_id)} for each in page.runs],
         "next": page.token,
         "found": many or {"runs": runs[0], "more": False},
     }
@@ -126,6 +128,11 @@ def _within(value: str | None, asked: Asked) -> str | None:
         return None
     here = f"{name} IS NULL" if value is None else f"{name} = {text}"
     return f"({asked.filter}) AND {here}" if asked.filter else here
+
+
+def _words(found: Experiment) -> str:
+    tags = (f"{name} {value}" for name, value in found.tags.items() if not name.startswith(saved.TAG))
+    return "\n".join([found.name, *tags]).lower()
 
 
 def _line(found: Experiment, runs: int, changed_ms: int) -> Shown:

@@ -20,7 +20,7 @@ TEXTS = (".txt", ".md", ".log", ".csv", ".tsv", ".json", ".yaml", ".yml", ".toml
 LISTED = 500  # files that are named
 SHOWN = 60  # files of which more than the name is shown
 TEXT_BYTES = 4_000
-READ_BYTES = 32 << 20  # a table or text of more is a download
+READ_BYTES, ALL_BYTES = 4 << 20, 16 << 20  # of a table or text, and of all of a run: what is more is a download
 ROWS, COLUMNS, LABELS = 10, 12, 40
 Look = Callable[[bytes], Shown | None]
 
@@ -39,14 +39,14 @@ def kind_of(path: str) -> str:
 def shown(project: Project, run_id: str) -> Shown:
     """A run's files: all by name, and a look into those that can be looked at."""
     found = files.under(project.ws, run_id)
-    return {
-        "in_all": len(found),
-        "size": sum(each.size for each in found),
-        "files": [_line(project, each, look=place < SHOWN) for place, each in enumerate(found[:LISTED])],
-    }
+    left, lines = ALL_BYTES, []
+    for place, each in enumerate(found[:LISTED]):
+        lines.append(_line(project, each, look=place < SHOWN, most=min(left, READ_BYTES)))
+        left -= each.size if lines[-1]["content"] is not None else 0
+    return {"in_all": len(found), "size": sum(each.size for each in found), "files": lines}
 
 
-def _line(project: Project, file: File, *, look: bool) -> Shown:
+def _line(project: Project, file: File, *, look: bool, most: int) -> Shown:
     kind = kind_of(file.path)
     line = {"path": file.path, "size": file.size, "digest": file.digest, "kind": kind, "show": None, "content": None}
     if not look:
@@ -56,7 +56,7 @@ def _line(project: Project, file: File, *, look: bool) -> Shown:
     if kind in SOUNDS:
         return {**line, "show": "sound"}
     show = next((show for ends, show, _ in _LOOKS if file.path.endswith(ends)), None)
-    if show is None or file.size > READ_BYTES:
+    if show is None or file.size > most:
         return line
     read = next(read for ends, _, read in _LOOKS if file.path.endswith(ends))
     try:
@@ -82,13 +82,14 @@ def _table(data: bytes) -> Shown | None:
     import polars as pl
 
     try:
-        frame = pl.read_parquet(io.BytesIO(data))
+        frame = pl.read_parquet(io.BytesIO(data), n_rows=ROWS)
+        rows = int(pl.scan_parquet(io.BytesIO(data)).select(pl.len()).collect().item())
     except (pl.exceptions.PolarsError, OSError):
         return None
     return {
         "columns": frame.columns[:COLUMNS],
-        "rows": [[_cell(value) for value in row[:COLUMNS]] for row in frame.head(ROWS).rows()],
-        "in_all": [frame.height, frame.width],
+        "rows": [[_cell(value) for value in row[:COLUMNS]] for row in frame.rows()],
+        "in_all": [rows, frame.width],
     }
 
 

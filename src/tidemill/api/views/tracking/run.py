@@ -44,22 +44,27 @@ def tracked(project: Project, run: Run, *, across: str, smooth: float) -> Shown 
     }
 
 
-def series(values: list[curves.Value]) -> list[list[Any]]:
+def series(logged: curves.Logged) -> list[list[Any]]:
     """[step, value] pairs; of more than SERIES points, the extremes of as many columns."""
-    if len(values) > SERIES:
-        return [[int(x), y] for x, y in curves.line(values, "step", start_s=0, smooth=0, most=SERIES)]
-    return [[each.step, finite(each.value)] for each in values]
+    if len(logged) > SERIES:
+        return [[int(x), y] for x, y in curves.line(logged, "step", start_s=0, smooth=0, most=SERIES)]
+    return [[step, finite(value)] for step, value in zip(logged.steps.tolist(), logged.values, strict=True)]
 
 
-def _chart(key: str, values: list[curves.Value], across: Any, start_s: float, smooth: float) -> Shown:
+def _chart(key: str, logged: curves.Logged, across: Any, start_s: float, smooth: float) -> Shown:
+    import numpy as np
+
+    known = logged.values[np.isfinite(logged.values)]
+    lines = [
+        curves.line(logged, across, start_s=start_s, smooth=each, most=POINTS) for each in dict.fromkeys((smooth, 0.0))
+    ]
     return {
         "key": key,
-        "points": len(values),
-        "last": finite(values[-1].value),
-        "step": values[-1].step,
-        "lowest": min((each.value for each in values if finite(each.value) is not None), default=None),
-        "highest": max((each.value for each in values if finite(each.value) is not None), default=None),
-        "line": [[x, y] for x, y in curves.line(values, across, start_s=start_s, smooth=smooth, most=POINTS)],
-        "raw": [] if not smooth else
-        [[x, y] for x, y in curves.line(values, across, start_s=start_s, smooth=0, most=POINTS)],
-    }  # fmt: skip
+        "points": len(logged),
+        "last": finite(logged.values[-1]),
+        "step": int(logged.steps[-1]),
+        "lowest": float(known.min()) if len(known) else None,
+        "highest": float(known.max()) if len(known) else None,
+        "line": [[x, y] for x, y in lines[0]],
+        "raw": [[x, y] for x, y in lines[1]] if smooth else [],
+    }
