@@ -8,7 +8,7 @@ from typing import Annotated, Literal, NamedTuple
 from fastapi import Path, Query
 
 from tidemill.api import views
-from tidemill.api.views import tracking
+from tidemill.api.views import traced, tracking
 from tidemill.api.views.shaping import Shown
 from tidemill.project import Project
 
@@ -102,6 +102,21 @@ def readings(project: Project) -> list[Reading]:
             file=file,
         )
 
+    def traces(
+        experiment: Annotated[int, Query(ge=0, lt=2**63)] = 0,
+        filter: Filter = "",
+        order: Text = "",
+        limit: Limit = 50,
+        token: Text | None = None,
+    ) -> Shown:
+        asked = filter.strip()
+        return traced.traces(
+            project, experiment=experiment, filter=asked, order=order, limit=limit, token=token or None
+        )
+
+    def one_trace(trace_id: Name) -> Shown:
+        return traced.traced(project, trace_id)
+
     def datasets() -> Shown:
         return views.datasets(project)
 
@@ -191,6 +206,8 @@ def readings(project: Project) -> list[Reading]:
         Reading("/experiments", experiments, "experiments.html"),
         Reading("/experiments/{experiment_id}", experiment, "experiment.html"),
         Reading("/experiments/{experiment_id}/compare", compare, "compare.html"),
+        Reading("/traces", traces, "traces.html"),
+        Reading("/traces/{trace_id}", one_trace, "traced.html"),
         Reading("/datasets", datasets, "datasets.html"),
         Reading("/datasets/{name}", dataset, "dataset.html"),
         Reading("/datasets/{name}/profile", dataset_profile, "profile.html"),
