@@ -54,11 +54,13 @@ STATIC = {
     "flows.css": "text/css",
     "tracking.css": "text/css",
     "tracking.js": "text/javascript",
+    "curves.js": "text/javascript",
     "mill.svg": "image/svg+xml",
 }
-# Pages that follow a run as it goes on, by a script of ours, and play its sounds; nothing from elsewhere or inline.
+# Pages that follow a run as it goes on and read its curves, by scripts of ours, and play its sounds; nothing from
+# elsewhere, nothing inline.
 # Files of runs are served from here too, but never with a script's type, and nosniff holds browsers to that.
-SCRIPTED = ("run.html",)
+SCRIPTED = ("run.html", "compare.html")
 POLICY = SECURITY["content-security-policy"] + "; script-src 'self'; connect-src 'self'; media-src 'self'"
 
 

@@ -32,7 +32,7 @@ def curves(
     every = [point for _, points, _ in shown for point in points]
     if not every:
         return Markup('<p class="none">nothing to draw{}</p>').format(" above 0" if log else "")
-    y, levels = _values([each[1] for each in every], height - 26, 10, log=log)
+    y, levels, up = _values([each[1] for each in every], height - 26, 10, log=log)
     low, high = min(each[0] for each in every), max(each[0] for each in every)
     x = Axis(low, high, 52, width - 10)
     parts = [f'<path class="grid" d="M52 {y(value):.1f}H{width - 10}"/>' for value, _ in levels]
@@ -49,7 +49,8 @@ def curves(
         elif points:
             path = "L".join(f"{x.at(px)} {y(py):.1f}" for px, py in points)
             parts.append(f'<path class="{kind}" d="M{path}">{_title(name)}</path>')
-    return _svg(parts, width, height, told)
+    axes = f'data-x="{_axis(x)}" data-y="{_axis(up)}" data-across="{escape(across)}" data-log="{"yes" if log else ""}"'
+    return _svg(parts, width, height, told, axes)
 
 
 def parallel(
@@ -131,8 +132,10 @@ def _hues(values: Sequence[float | None], best: str) -> list[int]:
     return [0 if each is None else places[each] for each in values]
 
 
-def _values(values: Sequence[float], bottom: float, top: float, *, log: bool) -> tuple[At, list[tuple[float, str]]]:
-    """Where a value stands, and what the axis says."""
+def _values(
+    values: Sequence[float], bottom: float, top: float, *, log: bool
+) -> tuple[At, list[tuple[float, str]], Axis]:
+    """Where a value stands, what the axis says, and the axis (of logarithms where `log`)."""
     if log:
         low, high = math.log10(min(values)), math.log10(max(values))
         if high - low < 1e-9:
@@ -143,10 +146,10 @@ def _values(values: Sequence[float], bottom: float, top: float, *, log: bool) ->
         marks = [(10.0**power, f"{10.0**power:g}") for power in powers]
         if len(marks) < 2:
             marks = [(10**at, f"{10**at:.3g}") for at in (low, (low + high) / 2, high)]
-        return lambda value: axis.at(math.log10(value)), marks
+        return lambda value: axis.at(math.log10(value)), marks, axis
     steps = ticks(min(values), max(values))
     linear = Axis(steps[0], steps[-1], bottom, top)
-    return linear.at, [(step, f"{step:.4g}") for step in steps]
+    return linear.at, [(step, f"{step:.4g}") for step in steps], linear
 
 
 def _across(low: float, high: float, across: str, *, about: int) -> list[tuple[float, str]]:
@@ -173,7 +176,7 @@ def _scale(values: Sequence[Any], start: float, end: float) -> tuple[Callable[[A
     if found and all(each is not None for each in figures):
         sure = [float(each) for each in figures if each is not None]
         log = min(sure) > 0 and max(sure) / min(sure) >= 100
-        at, marks = _values(sure, start, end, log=log)
+        at, marks, _ = _values(sure, start, end, log=log)
 
         def figure(value: Any) -> float:
             exact = value if isinstance(value, int | float) else number(value)
@@ -195,6 +198,10 @@ def _title(text: str) -> Markup:
     return Markup("<title>{}</title>").format(text)
 
 
-def _svg(parts: Sequence[str], width: int, height: int, told: str) -> Markup:
+def _axis(axis: Axis) -> str:
+    return f"{axis.low!r} {axis.high!r} {axis.start!r} {axis.end!r}"
+
+
+def _svg(parts: Sequence[str], width: int, height: int, told: str, more: str = "") -> Markup:
     size = f'width="{width}" height="{height}" viewBox="0 0 {width} {height}"'
-    return Markup(f'<svg class="plot" role="img" aria-label="{escape(told)}" {size}>{"".join(parts)}</svg>')  # noqa: S704  texts escaped
+    return Markup(f'<svg class="plot" role="img" aria-label="{escape(told)}" {size} {more}>{"".join(parts)}</svg>')  # noqa: S704  texts escaped

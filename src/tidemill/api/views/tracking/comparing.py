@@ -173,7 +173,8 @@ def _code(project: Project, runs: Sequence[Found], left: str, right: str, file: 
         raise BadInput(f"{file[:80]!r} is no text file that both runs have; there are {known}.{nearest(file, shared)}")
     found = [project.ws.graph.get(run_id) for run_id in pair]
     if not file and shared and not any(isinstance(run, Run) and run.code for run in found):
-        file = shared[0]
+        apart = (path for path in shared if logged[0][path].digest != logged[1][path].digest)
+        file = next(apart, shared[0])
     sides = []
     for run, of in zip(found, logged, strict=True):
         assert isinstance(run, Run)
