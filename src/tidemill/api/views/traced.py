@@ -88,7 +88,10 @@ def _tokens(text: str | None) -> int | None:
 def _judged(given: Mapping[str, Any]) -> Shown:
     kind = next(each for each in ("feedback", "expectation", "issue") if each in given)
     value = given[kind]
-    said = value.get("value", value.get("serialized_value", value.get("error", value)))
+    said = value.get("value")
+    if said is None:
+        packed, error = value.get("serialized_value"), value.get("error")
+        said = packed.get("value") if packed else f"failed: {error.get('error_code')}" if error else value
     source = given["source"]
     return {
         "id": given["assessment_id"],
