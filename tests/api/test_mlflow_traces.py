@@ -304,9 +304,25 @@ def test_spans_as_a_file_where_a_client_uploads_them_so(server: Tracing) -> None
     info = server.call("POST", V3, json=an_info(50, place))["trace"]["trace_info"]
     assert "mlflow.trace.spansLocation" not in info["tags"]
     base = f"/api/2.0/mlflow-artifacts/artifacts/{place}/traces/{name_of(50)}/artifacts"
-    data = json.dumps({"spans": []}).encode()
+    span_id = base64.b64encode(b"\x00" * 7 + b"\x01").decode()
+    span = {"trace_id": "x", "span_id": span_id, "parent_span_id": None, "name": "by file", "links": [],
+            "start_time_unix_nano": 5, "end_time_unix_nano": "9", "status": {"code": "STATUS_CODE_OK", "message": ""},
+            "events": [{"name": "e", "time_unix_nano": 6, "attributes": {"a": 1}}],
+            "attributes": {"mlflow.spanInputs": '{"q": 1}', "mlflow.spanType": '"LLM"', "odd": "not JSON"}}  # fmt: skip
+    old = {"context": {"span_id": "0x" + "0" * 15 + "2", "trace_id": "y"}, "parent_id": "0x" + "0" * 15 + "1",
+           "name": "older", "start_time": 6, "end_time": None, "status_code": "ERROR", "status_message": "no",
+           "events": [], "attributes": {}}  # fmt: skip
+    data = json.dumps({"spans": [span, old]}).encode()
+    assert server.client.put(f"{base}/traces.json", content=b"{").status_code == 200
     assert server.client.put(f"{base}/traces.json", content=data).status_code == 200
     assert server.client.get(f"{base}/traces.json").content == data
+    found = server.call("GET", f"{V3}/get", params={"trace_id": name_of(50)})["trace"]
+    assert [(each["name"], each["status"]["code"]) for each in found["spans"]] == [
+        ("by file", "STATUS_CODE_OK"), ("older", "STATUS_CODE_ERROR"),
+    ]  # fmt: skip
+    assert {"key": "mlflow.spanType", "value": {"string_value": "LLM"}} in found["spans"][0]["attributes"]
+    assert found["trace_info"]["tags"]["mlflow.trace.spansLocation"] == "TRACKING_STORE"
+    assert found["trace_info"]["request_time"] == "2026-05-01T12:00:00.250Z"
     for wrong in (f"{base}/../x", f"/api/2.0/mlflow-artifacts/artifacts/0/traces/{name_of(50)}/artifacts/a",
                   f"/api/2.0/mlflow-artifacts/artifacts/{place}/traces/tr-none/artifacts/a"):  # fmt: skip
         assert server.client.put(wrong.replace("..", "%2e%2e"), content=b"x").status_code in (400, 404)

@@ -11,6 +11,7 @@ import errno
 import logging
 import mimetypes
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -30,7 +31,7 @@ from tidemill.core.graphs.schema import tracked
 from tidemill.core.ids import new_id
 from tidemill.core.workspace import Workspace
 from tidemill.track import files
-from tidemill.track.tracing import traces
+from tidemill.track.tracing import traces, uploaded
 
 PREFIXES = ("/api/2.0/mlflow-artifacts/artifacts", "/ajax-api/2.0/mlflow-artifacts/artifacts")
 
@@ -107,6 +108,10 @@ async def _put(ws: Workspace, request: Request) -> Response:
     await asyncio.wrap_future(
         committer_of(ws).submit(lambda now: files.record(now, run_id, [(path, digest, size)], actor))
     )
+    if path == uploaded.NAME and size <= uploaded.MOST_BYTES and "/traces/" in request.path_params["path"]:
+        with suppress(BadInput, NotFound):  # whatever it is, it is kept as a file
+            sent = await asyncio.to_thread(lambda: uploaded.read(ws.store.get(digest), run_id))
+            await asyncio.wrap_future(committer_of(ws).submit(traces.taking_in(ws, sent)))
     return wire.told({})
 
 

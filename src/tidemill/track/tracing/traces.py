@@ -100,6 +100,20 @@ def logging_spans(ws: Workspace, experiment: int, sent: Sequence[Sent], *, run_i
     return operation
 
 
+def taking_in(ws: Workspace, sent: Sent) -> Operation[int]:
+    """Add spans that came as a file to their trace, where it has none yet. Raises NotFound."""
+
+    def operation(now: Transaction) -> int:
+        state = _require(now.link, sent.trace_id)
+        if state["spans"] or not sent.spans:
+            return 0
+        _take_in(state, sent, sent.spans, fresh=not state["at_ms"])
+        traced.write(now, [traced.Write(state, sent.spans)], ws.settings.who)
+        return len(sent.spans)
+
+    return operation
+
+
 def starting(ws: Workspace, given: Given) -> Operation[State]:
     """Put what a client says of a trace; returns its state. Tags and metadata are added to those that are there."""
     require_id(given.trace_id)
