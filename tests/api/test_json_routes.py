@@ -42,8 +42,8 @@ def test_every_reading_answers_with_its_view(mill, client, prediction_id):
         "/alerts": lambda: views.alerts(mill),
         f"/trace/{prediction_id}": lambda: views.trace(mill, prediction_id),
     }
-    # See test_flows_api; evaluations, leaderboards and experiments are read in tests/web.
-    elsewhere = {"pipelines", "schedules", "advice", "tunings", "evaluations", "leaderboards", "experiments"}
+    # See test_flows_api; evaluations, leaderboards, experiments and traces are read in tests/web.
+    elsewhere = {"pipelines", "schedules", "advice", "tunings", "evaluations", "leaderboards", "experiments", "traces"}
     assert len({path.partition("?")[0].split("/")[1] for path in expected}) == len(
         {each.path.split("/")[1] for each in readings(mill)} - elsewhere
     )

@@ -72,6 +72,13 @@ def test_the_names_of_an_experiment_are_its_own(mill: Project) -> None:
     assert tables.totals(mill.ws)[of][0] == 3
 
 
+def test_what_is_inside_of_a_run_is_known(mill: Project) -> None:
+    with mill.run("outer") as outer, outer.child("inner") as inner:
+        pass
+    assert tables.parents(mill.ws, [outer.id, inner.id]) == {inner.id: outer.id}
+    assert tables.parents(mill.ws, []) == {}
+
+
 def test_curves_are_read_in_the_order_of_steps(mill: Project) -> None:
     with mill.run("one") as run:
         for step in (3, 1, 2):

@@ -60,9 +60,9 @@ def experiment(project: Project, experiment_id: int, asked: Asked) -> Shown:
         chosen = table.columns(asked, known)
         if asked.group:
             shown["groups"] = _groups(project, found, asked, known)
-        fields = chosen or ["params.", "metrics."]
-        page = search(ws, [found.id], asked.filter, order_by=asked.orders, limit=asked.limit, token=asked.token,
-                      fields=fields if chosen else ())  # fmt: skip
+        page = search(
+            ws, [found.id], asked.filter, order_by=asked.orders, limit=asked.limit, token=asked.token, fields=chosen
+        )
         if asked.filter:
             counted = search(ws, [found.id], asked.filter, limit=COUNTED, fields=())
             many = {"runs": len(counted.runs), "more": counted.token is not None}
