@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-import zlib
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, cast
@@ -19,32 +18,20 @@ from fastapi import FastAPI, Request
 from starlette.responses import Response
 
 from tidemill.api.auth import may_read, may_write
-from tidemill.api.mlflow import errors, limits, traces_wire, wire
+from tidemill.api.mlflow import errors, limits, traces_old, traces_otlp, traces_wire, wire
 from tidemill.api.mlflow.errors import Told, invalid
 from tidemill.api.mlflow.routes import Route
-from tidemill.core.errors import BadInput, NotFound
+from tidemill.api.mlflow.traces_named import ById, known_experiment, read
 from tidemill.core.graphs.committing import Operation, committer_of
 from tidemill.core.workspace import Workspace
 from tidemill.track.tracing import assessments, otlp, searching, traces
-from tidemill.track.tracing.traces import STATES
 
 PREFIXES = {"/2": ("/api/2.0/mlflow", "/ajax-api/2.0/mlflow"), "/3": ("/api/3.0/mlflow", "/ajax-api/3.0/mlflow")}
-OTLP = "/v1/traces"
-MOST_BYTES = 64 << 20  # of an OTLP request, unpacked
-INLINE = 64 << 10  # bytes that are read at once: what is more goes to a thread
 MOST_IN_A_PAGE, MOST_AT_ONCE = 500, 1000
 WAIT_S, AGAIN_S = 2.0, 0.1  # for spans that are still on their way
 IMMUTABLE = ("mlflow.trace.spansLocation", "mlflow.artifactLocation")
 
 _log = logging.getLogger("tidemill.api.mlflow")
-
-
-class ById(msgspec.Struct):
-    """A trace by its id, in the path or the query."""
-
-    trace_id: str | None = None
-    request_id: str | None = None
-    allow_partial: bool = False
 
 
 class Inner(msgspec.Struct):
@@ -57,17 +44,6 @@ class Start(msgspec.Struct):
     """StartTraceV3."""
 
     trace: Inner | None = None
-
-
-class StartOld(msgspec.Struct):
-    """StartTrace, EndTrace of clients before 3.0."""
-
-    request_id: str | None = None
-    experiment_id: str | None = None
-    timestamp_ms: int | None = None
-    status: str | int | None = None
-    request_metadata: list[wire.Pair] = []
-    tags: list[wire.Pair] = []
 
 
 class Many(msgspec.Struct):
@@ -146,11 +122,11 @@ def add(app: FastAPI, ws: Workspace) -> None:
 
     async def export(request: Request) -> Response:
         try:
-            return await _export(ws, request)
+            return await traces_otlp.export(ws, request)
         except Exception as error:
             return _failed(request, error)
 
-    app.add_api_route(OTLP, export, methods=["POST"], dependencies=[may_write], include_in_schema=False,
+    app.add_api_route(traces_otlp.PATH, export, methods=["POST"], dependencies=[may_write], include_in_schema=False,
                       response_model=None)  # fmt: skip
 
 
@@ -190,51 +166,6 @@ def _failed(request: Request, error: Exception) -> Response:
     return errors.answer(error)
 
 
-# ---------------------------------------------------------------------------------------------------------- spans
-
-
-async def _export(ws: Workspace, request: Request) -> Response:
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind not in ("application/x-protobuf", "application/json"):
-        raise Told("BAD_REQUEST", f"Invalid Content-Type: {kind}. Expected: application/x-protobuf or application/json")
-    place = limits.experiment_id(request.headers.get("x-mlflow-experiment-id") or "0")
-    run_id = request.headers.get("x-mlflow-run-id") or None
-    packing = request.headers.get("content-encoding", "").strip().lower()
-    body = await request.body()
-
-    def sent() -> list[otlp.Sent]:
-        data = _unpacked(body, packing) if packing not in ("", "identity") else body
-        found = otlp.read(data) if kind == "application/x-protobuf" else otlp.read_json(data)
-        if not data:
-            raise Told("BAD_REQUEST", "Invalid OpenTelemetry format - no spans found")
-        return found
-
-    try:
-        found = sent() if len(body) < INLINE and not packing else await asyncio.to_thread(sent)
-    except BadInput as error:
-        raise Told("BAD_REQUEST", f"Invalid OpenTelemetry format: {error}") from None
-    if found:
-        operation = _known_experiment(traces.logging_spans(ws, place, found, run_id=run_id), place)
-        await asyncio.wrap_future(committer_of(ws).submit(operation))
-    return Response(b"" if kind == "application/x-protobuf" else b"{}", media_type=kind)
-
-
-def _unpacked(body: bytes, packing: str) -> bytes:
-    """The body unpacked, of at most MOST_BYTES: a small one may unpack to anything."""
-    if packing not in ("gzip", "deflate"):
-        raise Told("BAD_REQUEST", f"Unsupported Content-Encoding: {packing}; there are gzip and deflate")
-    reader = zlib.decompressobj(zlib.MAX_WBITS | 32)  # by its head: gzip or zlib
-    try:
-        data = reader.decompress(body, MOST_BYTES + 1)
-    except zlib.error as error:
-        raise Told("BAD_REQUEST", f"Failed to decompress {packing} payload: {error}") from None
-    if len(data) > MOST_BYTES:
-        raise Told("BAD_REQUEST", f"a body that unpacks to more than {MOST_BYTES:,} bytes is too big")
-    if not reader.eof:
-        raise Told("BAD_REQUEST", f"Failed to decompress {packing} payload: it ends too early")
-    return data
-
-
 # --------------------------------------------------------------------------------------------------------- states
 
 
@@ -244,12 +175,12 @@ def _start(ws: Workspace, asked: Start) -> Any:
         raise invalid("Missing value for required parameter 'trace'. See the API docs for more information.")
     limits.required(trace_id=info.trace_id)
     place = _experiment_of(info.trace_location)
-    change = _known_experiment(traces.starting(ws, traces_wire.given_of(info, place)), place)
+    change = known_experiment(traces.starting(ws, traces_wire.given_of(info, place)), place)
     return committer_of(ws).submit(lambda now: {"trace": {"trace_info": traces_wire.info(change(now))}})
 
 
 def _get_info(ws: Workspace, asked: ById) -> Any:
-    return {"trace": {"trace_info": traces_wire.info(_read(ws, _id(asked)))}}
+    return {"trace": {"trace_info": traces_wire.info(read(ws, _id(asked)))}}
 
 
 def _get(ws: Workspace, asked: ById) -> Any:
@@ -284,7 +215,7 @@ def _search(ws: Workspace, asked: Search) -> Any:
 
 
 def _search_old(ws: Workspace, asked: Search) -> Any:
-    return _found(ws, asked, "traces", _old)
+    return _found(ws, asked, "traces", traces_old.shown)
 
 
 def _found(ws: Workspace, asked: Search, name: str, shown: Callable[[Any], Any]) -> Any:
@@ -386,53 +317,6 @@ def _judged(ws: Workspace, change: Operation[Any]) -> Any:
     return committer_of(ws).submit(lambda now: {"assessment": traces_wire.shown_assessment(change(now))})
 
 
-# ------------------------------------------------------------------------------------------- clients before 3.0
-
-
-def _start_old(ws: Workspace, asked: StartOld) -> Any:
-    from tidemill.core.ids import new_id
-
-    place = limits.experiment_id(asked.experiment_id)
-    given = _given_old(asked, f"tr-{new_id()}", place, asked.timestamp_ms or 0, None, "IN_PROGRESS")
-    change = _known_experiment(traces.starting(ws, given), place)
-    return committer_of(ws).submit(lambda now: {"trace_info": _old(change(now))})
-
-
-def _end_old(ws: Workspace, asked: StartOld) -> Any:
-    before = _read(ws, str(asked.request_id))
-    at_ms = int(before["at_ms"])
-    state = STATES[asked.status] if isinstance(asked.status, int) and asked.status < len(STATES) else str(asked.status)
-    state = {"TRACE_STATUS_UNSPECIFIED": STATES[0]}.get(state, state)
-    if state not in STATES:
-        raise invalid(f"Invalid value {asked.status!r} for 'status'; there are {', '.join(STATES)}")
-    took_ms = max(0, (asked.timestamp_ms or at_ms) - at_ms)
-    change = traces.starting(ws, _given_old(asked, before["id"], before["experiment"], at_ms, took_ms, state))
-    return committer_of(ws).submit(lambda now: {"trace_info": _old(change(now))})
-
-
-def _given_old(asked: StartOld, trace_id: str, place: int, at_ms: int, took_ms: int | None, state: str) -> traces.Given:
-    tags = dict(traces_wire.tag(key, value) for key, value in wire.texts(asked.tags).items())
-    metadata = {otlp.plain(key): otlp.plain(value) for key, value in wire.texts(asked.request_metadata).items()}
-    return traces.Given(trace_id, place, at_ms, took_ms, state, None, None, None, tags, metadata)
-
-
-def _get_old(ws: Workspace, asked: ById) -> Any:
-    return {"trace_info": _old(_read(ws, _id(asked)))}
-
-
-def _old(state: dict[str, Any]) -> dict[str, Any]:
-    """A trace as clients before 3.0 read it."""
-    made = {
-        "request_id": state["id"],
-        "experiment_id": str(state["experiment"]),
-        "timestamp_ms": state["at_ms"],
-        "status": "TRACE_STATUS_UNSPECIFIED" if state["state"] == STATES[0] else state["state"],
-        "request_metadata": wire.pairs(state["metadata"]),
-        "tags": wire.pairs(state["tags"]),
-    }
-    return made if state["duration_ms"] is None else {**made, "execution_time_ms": state["duration_ms"]}
-
-
 # --------------------------------------------------------------------------------------------------------- common
 
 
@@ -444,29 +328,10 @@ def _nothing(ws: Workspace, change: Operation[Any]) -> Any:
     return committer_of(ws).submit(operation)
 
 
-def _known_experiment(change: Operation[Any], place: int) -> Operation[Any]:
-    """The operation, its NotFound in MLflow's words."""
-
-    def operation(now: Any) -> Any:
-        try:
-            return change(now)
-        except NotFound:
-            raise Told("RESOURCE_DOES_NOT_EXIST", f"No Experiment with id={place} exists") from None
-
-    return operation
-
-
 def _experiment_of(given: traces_wire.Location | None) -> int:
     if given is None or given.mlflow_experiment is None:
         raise invalid("Missing value for required parameter 'trace_location.mlflow_experiment'.")
     return limits.experiment_id(given.mlflow_experiment.experiment_id)
-
-
-def _read(ws: Workspace, trace_id: str) -> dict[str, Any]:
-    try:
-        return traces.get(ws, trace_id)
-    except NotFound:
-        raise Told("RESOURCE_DOES_NOT_EXIST", f"Trace with ID '{trace_id}' not found.") from None
 
 
 def _id(asked: ById | Tag) -> str:
@@ -496,10 +361,10 @@ ROUTES: tuple[tuple[str, Route], ...] = (
     *((version, route) for version in ("/2", "/3") for route in _BOTH),
     *((version, Route(_TAGS[0], ("PATCH",), Tag, _set_tag, writes=True)) for version in ("/2", "/3")),
     *((version, Route(_TAGS[0], ("DELETE",), Tag, _delete_tag, writes=True)) for version in ("/2", "/3")),
-    ("/2", Route("/traces", ("POST",), StartOld, _start_old, writes=True)),
+    ("/2", Route("/traces", ("POST",), traces_old.StartOld, traces_old.start, writes=True)),
     ("/2", Route("/traces", ("GET",), Search, _search_old, writes=False)),
-    ("/2", Route("/traces/{request_id}/info", ("GET",), ById, _get_old, writes=False)),
-    ("/2", Route("/traces/{request_id}", ("PATCH",), StartOld, _end_old, writes=True)),
+    ("/2", Route("/traces/{request_id}/info", ("GET",), ById, traces_old.get, writes=False)),
+    ("/2", Route("/traces/{request_id}", ("PATCH",), traces_old.StartOld, traces_old.end, writes=True)),
     ("/3", Route("/traces", ("POST",), Start, _start, writes=True)),
     ("/3", Route("/traces/get", ("GET",), ById, _get, writes=False)),
     ("/3", Route("/traces/batchGet", ("GET",), Many, _batch, writes=False)),
