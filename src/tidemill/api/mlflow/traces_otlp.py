@@ -27,7 +27,8 @@ async def export(ws: Workspace, request: Request) -> Response:
     if kind not in ("application/x-protobuf", "application/json"):
         raise Told("BAD_REQUEST", f"Invalid Content-Type: {kind}. Expected: application/x-protobuf or application/json")
     place = limits.experiment_id(request.headers.get("x-mlflow-experiment-id") or "0")
-    run_id = request.headers.get("x-mlflow-run-id") or None
+    given = request.headers.get("x-mlflow-run-id")
+    run_id = limits.run_id(given) if given else None
     packing = request.headers.get("content-encoding", "").strip().lower()
     body = await request.body()
 
