@@ -40,29 +40,29 @@ def play(mill: Project) -> None:
 
 def test_a_frame_has_a_row_a_run_and_a_column_for_whatever_was_logged(mill: Project) -> None:
     play(mill)
-    found = mill.search_runs("metrics.loss < 0.4", experiments=["depths"], order_by=["metrics.loss ASC"])
+    found = mill.run.search("metrics.loss < 0.4", experiments=["depths"], order_by=["metrics.loss ASC"])
     assert found["params.depth"].to_list() == ["8", "4"]
     assert found["metrics.loss"].to_list() == [0.125, 0.25]
     assert found["metrics.odd"].is_nan().to_list() == [True, True]
     assert found["tags.team"].to_list() == ["blue", "blue"]
     assert found["experiment"].unique().to_list() == ["depths"]
     assert found.schema["start"] == pl.Datetime("ms", "UTC")
-    every = mill.search_runs()
+    every = mill.run.search()
     assert every.height == 4
     assert every.columns == [*tables.HEADS, "params.depth", "params.layers", "metrics.loss", "metrics.odd",
                              "metrics.val loss", "tags.team"]  # fmt: skip
     assert every.filter(name="bare").select("params.layers", "params.depth").row(0) == ("[1, 2]", None)
     with pytest.raises(NotFound, match=r"no experiment 'depth'.*depths"):
-        mill.search_runs(experiments=["depth"])
+        mill.run.search(experiments=["depth"])
     with pytest.raises(BadInput, match="no entity"):
-        mill.search_runs("metrix.loss < 1")
+        mill.run.search("metrix.loss < 1")
 
 
 def test_a_frame_goes_over_all_pages(mill: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     play(mill)
-    whole = mill.search_runs()
+    whole = mill.run.search()
     monkeypatch.setattr(tables, "PAGE", 3)
-    assert mill.search_runs().equals(whole)
+    assert mill.run.search().equals(whole)
 
 
 def test_the_names_of_an_experiment_are_its_own(mill: Project) -> None:

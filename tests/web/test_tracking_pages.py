@@ -86,7 +86,7 @@ def here(mill: tm.Project) -> str:
 
 @pytest.fixture(scope="module")
 def ids(mill: tm.Project) -> list[str]:
-    rows = mill.search_runs("run_name LIKE 'trial%'", experiments=[NAME], order_by=["run_name ASC"])
+    rows = mill.run.search("run_name LIKE 'trial%'", experiments=[NAME], order_by=["run_name ASC"])
     return [str(each) for each in rows["run_id"]]
 
 
@@ -188,7 +188,7 @@ def test_a_filter_finds_and_a_wrong_one_is_told_beside_the_box(read, here):
 
 def test_groups_count_and_give_mean_and_best(read, mill, here):
     shown = read.get(f"{here}.json", params={"group": "params.kind", "metric": "accuracy"}).json()["groups"]
-    rows = mill.search_runs(experiments=[NAME])
+    rows = mill.run.search(experiments=[NAME])
     for line in shown["lines"]:
         of = rows.filter(pl.col("params.kind").eq_missing(pl.lit(line["value"], pl.String)))
         assert line["runs"] == of.height
@@ -203,7 +203,7 @@ def test_groups_count_and_give_mean_and_best(read, mill, here):
 
 def test_the_table_is_downloaded_whole(read, mill, here):
     state = {"filter": "params.kind != 'b'", "order": "metrics.accuracy DESC"}
-    expected = mill.search_runs(state["filter"], experiments=[NAME], order_by=[state["order"]])
+    expected = mill.run.search(state["filter"], experiments=[NAME], order_by=[state["order"]])
     parquet = read.get(f"{here}/runs.parquet", params=state)
     assert pl.read_parquet(io.BytesIO(parquet.content)).equals(expected)
     assert "attachment" in parquet.headers["content-disposition"]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from tidemill.core.ids import parse_time
 from tidemill.core.recording import key_of
-from tidemill.core.types import Artifact, DatasetVersion, ModelVersion, View
+from tidemill.core.types import DatasetVersion, ModelVersion
 from tidemill.core.workspace import Workspace, open_workspace
 from tidemill.project.contracts import Contracts
 from tidemill.project.data import Data, Ref
@@ -26,6 +26,7 @@ from tidemill.project.labels import Labels
 from tidemill.project.lineage import Lineage
 from tidemill.project.models import Models
 from tidemill.project.policies import TRAINING, Policies
+from tidemill.project.runs import Runs
 from tidemill.project.selection import Selection
 from tidemill.project.training import Training
 
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     from tidemill.data.rows import Rows
     from tidemill.improve.loop import Better, Decision, LoopSpec
     from tidemill.serve.deploy import Served
-    from tidemill.track.own import OwnRun
     from tidemill.train.fit import Fitted
     from tidemill.train.scoring.evaluating import Comparison
     from tidemill.watch.monitor import Monitor
@@ -344,33 +344,11 @@ class Project:
 
     # ------------------------------------------------------------------------------------------------ runs and lineage
 
-    def run(
-        self,
-        name: str,
-        *,
-        params: Mapping[str, Any] | None = None,
-        tags: Mapping[str, str] | None = None,
-        inputs: Sequence[Artifact | View] = (),
-        experiment: str = "",
-        system_metrics: float | None = None,
-    ) -> AbstractContextManager[OwnRun]:
-        """A recorded run of your own code: `with mill.run("look") as run: run.log("loss", 0.3, step=1)`.
-
-        experiment: the name of one, made where there is none. system_metrics: seconds between samples of the machine.
-        """
-        from tidemill.track import own
-
-        return own.run(
-            self.ws, name, params=params, tags=tags, inputs=inputs, experiment=experiment, system_metrics=system_metrics
-        )
-
-    def search_runs(
-        self, filter: str = "", *, experiments: Sequence[str] = (), order_by: Sequence[str] = ()
-    ) -> pl.DataFrame:
-        """The runs that match, a row each: see `track.tables.frame`; filters and orders: docs/search.md."""
-        from tidemill.track import tables
-
-        return tables.frame(self.ws, filter, experiments=experiments, order_by=order_by)
+    @property
+    def run(self) -> Runs:
+        """`with mill.run("look") as run: run.log("loss", 0.3, step=1)` records a run of your own code;
+        `mill.run.search("metrics.loss < 0.3")` finds runs."""
+        return Runs(self.ws)
 
 
 @dataclass(frozen=True, slots=True)
