@@ -17,6 +17,8 @@ from test_chromium import CONTRAST, HOSTILE, SIZES, UNNAMED, WIDER, chromium
 from test_pages import Shape
 
 import tidemill as tm
+from tidemill.api import views
+from tidemill.api.views import tracking
 from tidemill.track import experiments
 from tidemill.web import tracking_plots
 from tidemill.web.app import create
@@ -413,6 +415,30 @@ def test_ticked_runs_are_compared(browser, at, here):
 def test_nobody_reads_without_the_token(at, paths, here, ids):
     for path in (*paths.values(), f"{here}/runs.csv", f"{here}/runs.parquet", f"/runs/{ids[0]}/file?path=mask.png"):
         assert httpx.get(at + path, trust_env=False).status_code == 401, path
+
+
+def test_the_same_is_shown_from_postgresql(new_database, tmp_path):
+    with tm.open(new_database(), store=str(tmp_path / "objects")) as project:
+        for place in range(4):
+            with project.run(
+                f"trial {place}", experiment="pg/one", params={"rate": place, "kind": "ab"[place % 2]}
+            ) as run:
+                for step in range(5):
+                    run.log("loss", place + 1 / (step + 1), step=step)
+                run.log_text("notes.txt", f"seed {place}")
+        of = experiments.find(project.ws, "pg/one").id
+        asked = tracking.Asked("params.kind = 'a'", "metrics.loss DESC", ("metrics.loss",), "params.rate", "loss")
+        table = tracking.experiment(project, of, asked)
+        assert [line["cells"] for line in table["lines"]] == [[2.2], [0.2]]
+        assert [line["best"] for line in table["groups"]["lines"]] == [0.2, 2.2]
+        assert tracking.experiments(project)["tree"]["folders"]["pg"]["runs"] == 4
+        beside = tracking.compare(project, of, metric="loss")
+        assert beside["importances"][0]["name"] == "rate"
+        assert [len(each["line"]) for each in beside["curves"]["lines"]] == [5] * 4
+        shown = views.run(project, run.id)["tracked"]
+        assert [chart["points"] for chart in shown["charts"]] == [5]
+        assert [file["path"] for file in shown["media"]["files"]] == ["notes.txt"]
+        assert b"".join(tracking.as_csv(project, of)).count(b"\r\n") == 5
 
 
 # ------------------------------------------------------------------------------------------------ drawing
