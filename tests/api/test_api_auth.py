@@ -20,6 +20,9 @@ READ_BY_POST = {  # searches, and what is answered as not there
     for what in ("experiments", "runs", "logged-models")
 } | {f"{start}/{{rest:path}}" for start in mlflow.OURS}
 READ_BY_POST |= {
+    f"{start}/registered-models/get-latest-versions" for start in ("/api/2.0/mlflow", "/ajax-api/2.0/mlflow")
+}
+READ_BY_POST |= {
     f"{start}/traces/{what}"
     for start in ("/api/3.0/mlflow", "/ajax-api/3.0/mlflow")
     for what in ("search", "batchGetInfos")

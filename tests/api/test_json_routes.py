@@ -167,7 +167,7 @@ def test_the_impact_of_a_dataset_reaches_the_deployment(mill, client):
         ("/datasets/trip", 404, "no dataset 'trip'; there are trips. Did you mean 'trips'?"),
         ("/datasets/trips?version=9", 404, "dataset 'trips' has no version 9; it has 1 to 1"),
         ("/models/tripz/1", 404, "no model 'tripz'; known are trips. Did you mean 'trips'? See `tidemill model list`."),
-        ("/models/trips/7", 404, "model 'trips' has no version 7; it has 1 to 1"),
+        ("/models/trips/7", 404, "model 'trips' has no version 7; it has 1"),
         ("/models/trips/best", 404, "no alias 'best' of model 'trips'; it has champion."),
         ("/deployments/tripz", 404, "no deployment 'tripz'; there are trips. Did you mean 'trips'?"),
         ("/runs?status=finished", 422, "status 'finished' is not known; allowed: running, done, failed, cancelled."),

@@ -52,7 +52,7 @@ def test_an_alias_moves_only_from_where_it_is_expected(ws, model, other_model):
     ("name", "version", "message"),
     [
         ("lat", None, "no model 'lat'; known are late. Did you mean 'late'? See `tidemill model list`."),
-        ("late", 9, "model 'late' has no version 9; it has 1 to 1"),
+        ("late", 9, "model 'late' has no version 9; it has 1"),
         ("late", "champoin", "no alias 'champoin' of model 'late'; it has champion. Did you mean 'champion'?"),
     ],
 )

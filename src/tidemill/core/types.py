@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from tidemill.core.errors import BadInput
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -295,8 +297,14 @@ class ModelVersion(View):
 
     @property
     def package(self) -> str:
-        """Digest of the package's manifest."""
-        return str(self.artifact.meta["package"])
+        """Digest of the package's manifest. Raises BadInput for a version that was registered with files alone."""
+        try:
+            return str(self.artifact.meta["package"])
+        except KeyError:
+            raise BadInput(
+                f"{self.artifact.label} is no package that can be checked and served: it was registered with files "
+                "alone; fit it with Tidemill, or download its files and load them as they were logged"
+            ) from None
 
     @property
     def metrics(self) -> Mapping[str, float]:

@@ -94,7 +94,7 @@ def kept(ws: Workspace) -> set[str]:
         assert isinstance(artifact, Artifact)
         found.add(artifact.digest)
         found |= set(_digests(dict(artifact.meta)))
-        if artifact.kind == "model":
+        if artifact.kind == "model" and "package" in artifact.meta:
             try:
                 found |= packages.blobs(ws, artifact.digest)
             except NotFound:

@@ -71,9 +71,14 @@ def record(now: Transaction, run_id: str, files: Sequence[tuple[str, str, int]],
 
 def listed(ws: Workspace, run_id: str, folder: str = "") -> list[File]:
     """What is directly in a folder of the run ("" for its root): files and folders, by name."""
+    return within(under(ws, run_id, folder), folder)
+
+
+def within(all_of_it: Sequence[File], folder: str = "") -> list[File]:
+    """What of these files is directly in a folder: files and folders, by name."""
     start = f"{require_path(folder)}/" if folder else ""
     found: dict[str, File] = {}
-    for file in under(ws, run_id, folder):
+    for file in (each for each in all_of_it if each.path.startswith(start)):
         name, inner, _ = file.path[len(start) :].partition("/")
         found[name] = File(start + name, "", 0, file.at_ms) if inner else file
     return [found[name] for name in sorted(found)]

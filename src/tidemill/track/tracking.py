@@ -85,7 +85,7 @@ def starting(
     Raises NotFound for an unknown experiment, BadInput for a deleted one.
     """
     given = {key: value for key, value in (tags or {}).items() if not key.startswith("tidemill.")}
-    shown_name = name or given.get(NAME_TAG, "") or _made_up()
+    shown_name = name or given.get(NAME_TAG, "") or made_up()
     hidden = {EXPERIMENT: str(experiment)} | ({SCHEDULED: "yes"} if scheduled else {})
     run = Run(
         id=new_id(),
@@ -291,7 +291,8 @@ def _time(at_ms: int) -> datetime:
     return datetime.fromtimestamp(at_ms / 1000, UTC)
 
 
-def _made_up() -> str:
+def made_up() -> str:
+    """A name for what has none."""
     words = [random.choice(each.split()) for each in _WORDS]  # noqa: S311  a name, no secret
     return "-".join([*words, str(random.randrange(1000))])  # noqa: S311  as above
 

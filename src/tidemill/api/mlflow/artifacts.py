@@ -30,6 +30,8 @@ from tidemill.core.graphs.committing import committer_of, reading
 from tidemill.core.graphs.schema import tracked
 from tidemill.core.ids import new_id
 from tidemill.core.workspace import Workspace
+from tidemill.serve.registered import states
+from tidemill.serve.registered.states import Version
 from tidemill.track import files
 from tidemill.track.tracing import traces, uploaded
 
@@ -125,8 +127,30 @@ async def _received(request: Request, draft: Path) -> int:
 
 
 def _get(ws: Workspace, path: str) -> Response:
+    registered = _registered(ws, path)
+    if registered is not None:
+        version, name = registered
+        for each, digest, _ in version.files:
+            if each == name:
+                return _sent(ws, name, digest)
+        raise Told("RESOURCE_DOES_NOT_EXIST", f"{version.name}@{version.number} has no file {name[:200]!r}")
     run_id, name = _place(ws, path)
     return _of_run(ws, run_id, name)
+
+
+def _registered(ws: Workspace, path: str) -> tuple[Version, str] | None:
+    """The version and the path in it that "registered/<key>/<number>/artifacts/<path>" names: they never change."""
+    parts = path.strip("/").split("/")
+    if parts[0] != "registered":
+        return None
+    if len(parts) < 4 or not parts[2].isdigit() or len(parts[2]) > 9 or parts[3] != "artifacts":
+        raise _bad(path)
+    with reading(ws) as link:
+        found = states.read(link, parts[1]).versions.get(parts[1], ())
+    for version in found:
+        if version.number == int(parts[2]):
+            return version, "/".join(parts[4:])
+    raise Told("RESOURCE_DOES_NOT_EXIST", f"Model Version (name={parts[1]}, version={parts[2]}) not found")
 
 
 def _of_run(ws: Workspace, run_id: str, name: str) -> Response:
@@ -136,10 +160,14 @@ def _of_run(ws: Workspace, run_id: str, name: str) -> Response:
         raise _bad(name) from None
     except NotFound as error:
         raise Told("RESOURCE_DOES_NOT_EXIST", str(error)) from None
+    return _sent(ws, name, found.digest)
+
+
+def _sent(ws: Workspace, name: str, digest: str) -> Response:
     kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
     # As a download, whatever it is: what a client uploaded must not run as a page of ours.
     headers = {"content-disposition": f"attachment; filename*=UTF-8''{quote(name.rpartition('/')[2])}"}
-    return Response(ws.store.get(found.digest), media_type=kind, headers=headers)
+    return Response(ws.store.get(digest), media_type=kind, headers=headers)
 
 
 def _delete(ws: Workspace, path: str) -> Response:
@@ -153,6 +181,11 @@ def _delete(ws: Workspace, path: str) -> Response:
 
 
 def _listed(ws: Workspace, path: str) -> Response:
+    registered = _registered(ws, path)
+    if registered is not None:
+        version, folder = registered
+        found = [files.File(each, digest, size, version.created_ms) for each, digest, size in version.files]
+        return wire.told(_files(files.within(found, folder.rstrip("/")), last=True))
     run_id, name = _place(ws, path)
     return wire.told(_files(_within(ws, run_id, name), last=True))
 
@@ -182,11 +215,12 @@ def _files(found: Sequence[files.File], *, last: bool) -> dict[str, Any]:
 def _place(ws: Workspace, path: str) -> tuple[str, str]:
     """The run and the path in it that "<experiment>/<run id>/artifacts/<path>" names.
 
-    "<experiment>/traces/<trace id>/artifacts/<path>": files of a trace are kept as those of a run are, under its id.
+    "<experiment>/traces/<trace id>/artifacts/<path>", ".../models/<model id>/...": files of a trace or of a logged
+    model are kept as those of a run are, under its id.
     """
     parts = path.strip("/").split("/")
     of_trace = len(parts) > 3 and parts[1] == "traces"
-    if of_trace:
+    if of_trace or (len(parts) > 3 and parts[1] == "models"):
         del parts[1]
     if len(parts) < 3 or parts[2] != "artifacts":
         raise _bad(path)
@@ -216,12 +250,4 @@ def _bad(path: str) -> Told:
     )
 
 
-def _no_models(_: Workspace, __: wire.Nothing) -> Any:
-    # A client asks before each download by a run; nothing can be logged as such a model here yet.
-    return {}
-
-
-ROUTES = (
-    Route("/artifacts/list", ("GET",), List, _list, writes=False),
-    Route("/logged-models/search", ("POST",), wire.Nothing, _no_models, writes=False),
-)
+ROUTES = (Route("/artifacts/list", ("GET",), List, _list, writes=False),)

@@ -17,7 +17,7 @@ from fastapi import FastAPI, Request
 from starlette.responses import PlainTextResponse, Response
 
 from tidemill.api.auth import may_read, may_write, open_to_all
-from tidemill.api.mlflow import artifacts, errors, experiments, runs, traces
+from tidemill.api.mlflow import artifacts, errors, experiments, logged_models, registry, runs, traces, versions
 from tidemill.api.mlflow.errors import Told, invalid
 from tidemill.api.mlflow.routes import Route
 from tidemill.api.mlflow.wire import told
@@ -43,7 +43,14 @@ _log = logging.getLogger("tidemill.api.mlflow")
 
 def add(app: FastAPI, project: Project) -> None:
     """Add all routes to the app."""
-    for route in (*experiments.ROUTES, *runs.ROUTES, *artifacts.ROUTES):
+    for route in (
+        *experiments.ROUTES,
+        *runs.ROUTES,
+        *artifacts.ROUTES,
+        *logged_models.ROUTES,
+        *registry.ROUTES,
+        *versions.ROUTES,
+    ):
         endpoint = _endpoint(project.ws, route)
         permission = may_write if route.writes else may_read
         for prefix in PREFIXES:
@@ -107,6 +114,8 @@ def _endpoint(ws: Workspace, route: Route) -> Callable[[Request], Awaitable[Resp
                 given = _of_query(request, route.takes, lists)
             else:
                 given = decoder.decode(await request.body() or b"{}")
+            for name, value in request.path_params.items():
+                setattr(given, name, value)
             if route.writes:
                 made = route.answer(ws, given)
                 value = await asyncio.wrap_future(made) if isinstance(made, Future) else await asyncio.to_thread(made)

@@ -11,7 +11,8 @@ from tidemill.core.workspace import Workspace
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One endpoint. path: after the prefix. takes: the struct that its request is read into.
+    """One endpoint. path: after the prefix; what it has in braces is a field of the request too. takes: the struct that
+    its request is read into.
 
     answer(workspace, request): a JSON value or a response; for one that writes, a future of it, or a function without
     arguments that is called in a thread.

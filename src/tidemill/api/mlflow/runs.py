@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -14,9 +14,11 @@ from tidemill.api.mlflow.experiments import view_of
 from tidemill.api.mlflow.routes import Route
 from tidemill.core.errors import NotFound
 from tidemill.core.graphs.committing import Operation, committer_of, reading
+from tidemill.core.graphs.records import LOGGED
 from tidemill.core.types import Point
 from tidemill.core.workspace import Workspace
-from tidemill.track import inputs, tracking
+from tidemill.track import inputs, logged_models, tracking
+from tidemill.track.logged_models import Measured
 from tidemill.track.searching.found import FIELDS
 from tidemill.track.searching.runs import search
 from tidemill.track.tracking import Tracked
@@ -92,6 +94,14 @@ class LogInputs(msgspec.Struct):
 
     run_id: str | None = None
     datasets: list[wire.DatasetInput] = []
+    models: list[wire.ModelUse] = []
+
+
+class LogOutputs(msgspec.Struct):
+    """runs/outputs."""
+
+    run_id: str | None = None
+    models: list[wire.ModelUse] = []
 
 
 def _create(ws: Workspace, asked: Create) -> Any:
@@ -120,13 +130,21 @@ def _there(start: Operation[Tracked], place: int) -> Operation[Tracked]:
 
 def _get(ws: Workspace, asked: ById) -> Any:
     found = _read(ws, limits.run_id(asked.run_id, asked.run_uuid))
-    return {"run": wire.run(found, _inputs(ws, [found.run.id]).get(found.run.id, {}), {})}
+    read, made = _beside(ws, [found.run.id])
+    return {"run": wire.run(found, read.get(found.run.id, {}), made.get(found.run.id, {}))}
 
 
-def _inputs(ws: Workspace, run_ids: list[str]) -> dict[str, Any]:
-    """What each run read, for JSON."""
+def _beside(ws: Workspace, run_ids: list[str]) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
+    """What each run read and what it made, for JSON."""
     with reading(ws) as link:
-        return {run_id: wire.inputs(found) for run_id, found in inputs.of_runs(link, run_ids).items()}
+        read = {run_id: wire.inputs(found) for run_id, found in inputs.of_runs(link, run_ids).items()}
+        for run_id, models in logged_models.of_runs(link, run_ids, "in").items():
+            read.setdefault(run_id, {})["model_inputs"] = [{"model_id": model_id} for model_id, _ in models]
+        made = {
+            run_id: {"model_outputs": [{"model_id": model_id, "step": step} for model_id, step in models]}
+            for run_id, models in logged_models.of_runs(link, run_ids, "out").items()
+        }
+    return read, made
 
 
 def _update(ws: Workspace, asked: Update) -> Any:
@@ -176,15 +194,16 @@ def _search(ws: Workspace, asked: Search) -> Any:
         token=asked.page_token or None,
         fields=asked.fields or FIELDS,
     )
-    read = _inputs(ws, [each.run_id for each in page.runs]) if not asked.fields else {}
-    shown = [wire.run(each, read.get(each.run_id, {}), {}) for each in page.runs]
+    read, outputs = _beside(ws, [each.run_id for each in page.runs]) if not asked.fields else ({}, {})
+    shown = [wire.run(each, read.get(each.run_id, {}), outputs.get(each.run_id, {})) for each in page.runs]
     made: dict[str, Any] = {"runs": shown} if shown else {}
     return {**made, "next_page_token": page.token} if page.token else made
 
 
 def _log_metric(ws: Workspace, asked: LogMetric) -> Any:
     limits.required(run_id=asked.run_id or asked.run_uuid, key=asked.key)
-    return _logged(ws, limits.run_id(asked.run_id, asked.run_uuid), metrics=[_point(asked)])
+    run_id = limits.run_id(asked.run_id, asked.run_uuid)
+    return _logged(ws, run_id, _of_models(run_id, [asked], [_point(asked)]), metrics=[_point(asked)])
 
 
 def _log_param(ws: Workspace, asked: LogPair) -> Any:
@@ -222,26 +241,61 @@ def _log_batch(ws: Workspace, asked: LogBatch) -> Any:
     metrics = [_point(each, f"metrics[{place}].") for place, each in enumerate(asked.metrics)]
     params = dict(limits.param(each, f"params[{place}].") for place, each in enumerate(asked.params))
     tags = dict(limits.tag(each, f"tags[{place}].") for place, each in enumerate(asked.tags))
-    return _logged(ws, run_id, metrics=metrics, params=params, tags=tags)
+    return _logged(ws, run_id, _of_models(run_id, asked.metrics, metrics), metrics=metrics, params=params, tags=tags)
 
 
 def _log_inputs(ws: Workspace, asked: LogInputs) -> Any:
     run_id = limits.run_id(asked.run_id)
     given = [limits.dataset(each, place) for place, each in enumerate(asked.datasets)]
     change = inputs.logging(run_id, given)
+    models = _of_uses(run_id, "in", asked.models)
 
     def operation(now: Any) -> Any:
         _known(change, run_id)(now)
+        if models is not None:
+            _known(models, run_id)(now)
         return {}
 
     return committer_of(ws).submit(operation)
 
 
-def _logged(ws: Workspace, run_id: str, **given: Any) -> Any:
+def _log_outputs(ws: Workspace, asked: LogOutputs) -> Any:
+    run_id = limits.run_id(asked.run_id)
+    change = _of_uses(run_id, "out", asked.models)
+
+    def operation(now: Any) -> Any:
+        if change is not None:
+            _known(change, run_id)(now)
+        return {}
+
+    return committer_of(ws).submit(operation)
+
+
+def _of_uses(run_id: str, role: Literal["in", "out"], given: Sequence[wire.ModelUse]) -> Operation[None] | None:
+    return (
+        logged_models.joining(run_id, role, {str(each.model_id): each.step or 0 for each in given}) if given else None
+    )
+
+
+def _of_models(run_id: str, given: Sequence[wire.Metric], points: Sequence[Point]) -> Operation[None] | None:
+    """Those metrics that are logged models' too; None where there are none."""
+    found: dict[str, list[Point]] = {}
+    on: dict[str, dict[str, Measured]] = {}
+    for asked, point in zip(given, points, strict=True):
+        if asked.model_id:
+            found.setdefault(asked.model_id, []).append(point)
+            measured = Measured(asked.dataset_name or "", asked.dataset_digest or "", run_id)
+            on.setdefault(asked.model_id, {})[point.key] = measured
+    return logged_models.measuring(found, on) if found else None
+
+
+def _logged(ws: Workspace, run_id: str, models: Operation[None] | None = None, **given: Any) -> Any:
     change = tracking.logging(run_id, **given)
 
     def operation(now: Any) -> Any:
         _known(change, run_id)(now)
+        if models is not None:
+            models(now)
         return {}
 
     return committer_of(ws).submit(operation)
@@ -270,9 +324,12 @@ def _known(change: Operation[Any], run_id: str) -> Operation[Any]:
 
 def _read(ws: Workspace, run_id: str) -> Tracked:
     try:
-        return tracking.get(ws, run_id)
+        found = tracking.get(ws, run_id)
     except NotFound:
-        raise Told("RESOURCE_DOES_NOT_EXIST", f"Run with id={run_id} not found") from None
+        found = None
+    if found is None or found.run.kind == LOGGED:
+        raise Told("RESOURCE_DOES_NOT_EXIST", f"Run with id={run_id} not found")
+    return found
 
 
 ROUTES = (
@@ -287,6 +344,7 @@ ROUTES = (
     Route("/runs/log-batch", ("POST",), LogBatch, _log_batch, writes=True),
     Route("/runs/set-tag", ("POST",), LogPair, _set_tag, writes=True),
     Route("/runs/delete-tag", ("POST",), LogPair, _delete_tag, writes=True),
+    Route("/runs/outputs", ("POST",), LogOutputs, _log_outputs, writes=True),
     Route("/runs/log-inputs", ("POST",), LogInputs, _log_inputs, writes=True),
     *histories.ROUTES,
 )

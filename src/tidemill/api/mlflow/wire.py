@@ -60,6 +60,13 @@ class DatasetInput(msgspec.Struct):
     tags: list[Pair] = []
 
 
+class ModelUse(msgspec.Struct):
+    """A logged model that a run read, or made at a step."""
+
+    model_id: str | None = None
+    step: int | None = 0
+
+
 class Nothing(msgspec.Struct):
     """A request without fields."""
 

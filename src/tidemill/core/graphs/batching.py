@@ -114,7 +114,7 @@ def _runs(batch: Batch, known: Known) -> tuple[dict[str, Row], list[Said]]:
         status, body = (before["status"], before["body"]) if before else known.runs.get(run.id, ("running", None))
         if body == row["body"]:
             continue
-        if status != "running" and run.kind != records.OWN:
+        if status != "running" and run.kind not in records.CHANGING:
             raise Conflict(f"run {run.id} ended as {status!r}; an ended run cannot change, start another one")
         states[run.id] = row
         events.append(

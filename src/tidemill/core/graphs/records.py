@@ -13,7 +13,9 @@ from tidemill.core.ids import canonical_json, digest, iso, parse_time
 from tidemill.core.types import Artifact, Edge, Event, Point, Query, Run
 
 GENESIS = "0" * 64
-OWN = "track.run"  # a user's own runs go on after their end where the user says so; each state is in the log
+OWN = "track.run"  # a user's own runs
+LOGGED = "track.model"  # the making of a model that a run logged, kept with its files, parameters and metrics
+CHANGING = (OWN, LOGGED)  # these may change after their end where the user says so; each state is in the log
 RESERVED = ("run.", "artifact.", "event.")  # kinds of event that only the graph itself writes
 ERASED = "event.erased"  # body {"seq", "digest"}: what event seq must look like from now on
 

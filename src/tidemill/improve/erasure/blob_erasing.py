@@ -138,7 +138,7 @@ def _roles(ws: Workspace, doomed: Doomed) -> tuple[dict[str, Role], set[str]]:
     models: set[str] = set()
     for artifact in ws.graph.find(Query("artifact", limit=ALL)):
         assert isinstance(artifact, Artifact)
-        if artifact.kind == "model":
+        if artifact.kind == "model" and "package" in artifact.meta:
             models.add(artifact.digest)
         elif artifact.kind != "dataset":
             keys, columns = linked(ws, doomed, artifact)

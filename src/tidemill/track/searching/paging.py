@@ -7,12 +7,13 @@ import binascii
 import hashlib
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from tidemill.core.errors import BadInput
 from tidemill.track.searching.ordering import Place
 from tidemill.track.searching.tokens import require_text
 
+Row = TypeVar("Row")
 _INFINITE = {"inf": float("inf"), "-inf": float("-inf")}
 _AGAIN = "take it from the page before, with the same filter and order, or search again without one"
 
@@ -59,3 +60,15 @@ def _read(given: Any, *, number: bool, token: str) -> tuple[int, str | int | flo
             require_text(text)
             return rank, text
     raise BadInput(f"page token {token[:40]!r} holds {given!r}, which is no place in this order; {_AGAIN}")
+
+
+def cut(rows: Sequence[Row], most: int, token: str | None, search: Sequence[Any]) -> tuple[list[Row], str | None]:
+    """A page of rows that are all in memory, and the token of the next. Raises BadInput for a wrong token."""
+    start = 0
+    if token:
+        ((_, at),) = place_of(token, search, [True])
+        if not isinstance(at, int) or at < 0:
+            raise BadInput(f"page token {token[:40]!r} is none of ours; {_AGAIN}")
+        start = at
+    page = list(rows[start : start + most])
+    return page, token_of([(0, start + most)], search) if start + most < len(rows) else None
