@@ -21,7 +21,11 @@ from tidemill.flow.engines.calls import outcome, pack
 from tidemill.flow.engines.pool import PoolEngine
 from tidemill.testing.engines import EngineSuite, double, gone, touch_and_sleep, wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]  # the warnings are Ray's own
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("default"),  # the warnings are Ray's own
+    pytest.mark.xdist_group("ray"),  # one cluster at a time
+]
 
 ray = pytest.importorskip("ray")
 

@@ -26,7 +26,11 @@ from tidemill.flow.export import airflow, kfp
 from tidemill.flow.pipelines import Pipeline
 from tidemill.flow.values import Output
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]  # of Ray, Airflow and KFP themselves
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("default"),  # of Ray, Airflow and KFP themselves
+    pytest.mark.xdist_group("export"),  # one worker alone sets up Airflow and KFP, and runs the twenty in them
+]
 
 HERE = Path(__file__).parent
 TWENTY = sorted((HERE / "twenty").glob("*.py"))

@@ -20,7 +20,11 @@ from tidemill.flow.engines import ray as rays
 from tidemill.flow.executing import execution
 from tidemill.testing.engines import wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]  # the warnings are Ray's own
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("default"),  # the warnings are Ray's own
+    pytest.mark.xdist_group("ray"),  # one cluster at a time
+]
 
 ray = pytest.importorskip("ray")
 

@@ -21,7 +21,11 @@ from tidemill.testing.engines import wait_until
 from tidemill.train import states
 from tidemill.train.distributed import Merged, over_partitions
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]  # the warnings are Ray's own
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("default"),  # the warnings are Ray's own
+    pytest.mark.xdist_group("ray"),  # one cluster at a time
+]
 
 ray = pytest.importorskip("ray")
 

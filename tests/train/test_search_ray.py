@@ -13,7 +13,11 @@ from test_search import RECIPE, trials
 from tidemill.flow.engines import ray as rays
 from tidemill.train.tuning.tune import tune
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]  # the warnings are Ray's own
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("default"),  # the warnings are Ray's own
+    pytest.mark.xdist_group("ray"),  # one cluster at a time
+]
 
 pytest.importorskip("ray")
 

@@ -117,7 +117,7 @@ def version_of(link: sa.Connection, name: str, number: int) -> Version:
 
 def key_of(link: sa.Connection, name: str) -> str:
     """The key of the model that is called so. Raises NotFound with the nearest."""
-    said = _last(link, MODEL, f"registered/{name}", f"registered/{name}\x00")
+    said = _last(link, MODEL, f"registered/{name}")
     if any(body["name"] == name and body["stage"] == "active" for body in said.values()):
         return name
     if not said and link.execute(_made().where(artifacts.c.name == name).limit(1)).first() is not None:
@@ -167,7 +167,7 @@ def deleted(ws: Workspace) -> Deleted:
 
 def taken(link: sa.Connection, key: str) -> bool:
     """Whether the key was ever a model's."""
-    said = _last(link, MODEL, f"registered/{key}", f"registered/{key}\x00")
+    said = _last(link, MODEL, f"registered/{key}")
     return bool(said) or link.execute(_made().where(artifacts.c.name == key).limit(1)).first() is not None
 
 
@@ -179,7 +179,7 @@ def read(link: sa.Connection, key: str | None = None) -> Registry:
         moved = _last(link, ALIAS)
         made = _made()
     else:
-        said = _last(link, MODEL, f"registered/{key}", f"registered/{key}\x00")
+        said = _last(link, MODEL, f"registered/{key}")
         stated = _last(link, VERSION, *_of(key))
         moved = _last(link, ALIAS, *_of(key))
         made = _made().where(artifacts.c.name == key)
@@ -252,9 +252,10 @@ def _of(key: str) -> tuple[str, str]:
 
 
 def _last(link: sa.Connection, kind: str, first: str | None = None, end: str | None = None) -> dict[str, Any]:
-    """The body of the last event of that kind of each subject, or of those from `first` up to `end`."""
+    """The body of the last event of that kind of each subject: of all, of one, or of those from `first` up to `end`."""
     among = sa.select(sa.func.max(events.c.seq)).where(events.c.kind == kind)
-    if first is not None and end is not None:
-        among = among.where(events.c.subject >= first, events.c.subject < end)
+    if first is not None:
+        of = events.c.subject == first if end is None else (events.c.subject >= first) & (events.c.subject < end)
+        among = among.where(of)
     statement = sa.select(events.c.subject, events.c.body).where(events.c.seq.in_(among.group_by(events.c.subject)))
     return {subject: json.loads(body) for subject, body in link.execute(statement)}
