@@ -19,6 +19,7 @@ from test_pages import Shape
 import tidemill as tm
 from tidemill.api import views
 from tidemill.api.views import tracking
+from tidemill.serve.registered.promoting import metric
 from tidemill.track import experiments
 from tidemill.web import tracking_plots
 from tidemill.web.app import create
@@ -45,6 +46,11 @@ def mill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tm.Project]:
             pass
         with project.run("none"):
             pass
+        with project.run("cats") as run:
+            run.log_text(f"model/{HOSTILE}.txt".replace("/s", "-s"), "weights")
+            run.log("accuracy", 0.9)
+        project.models.publish("cats", f"runs:/{run.id}/model", description=HOSTILE)
+        project.models.promote("cats", 1, gates=[metric("accuracy", ">", 0.8)], why=HOSTILE)
         yield project
 
 
@@ -104,10 +110,12 @@ def paths(here: str, ids: list[str]) -> dict[str, str]:
         "smooth": f"/runs/{ids[0]}?smooth=0.9&log=yes&x=wall",
         "compare": f"{here}/compare",
         "two": f"{here}/compare?runs={ids[0]},{ids[1]}&metric=loss&across=time&log=yes&smooth=0.5",
+        "models": "/models",
+        "model": "/models/cats/1",
     }
 
 
-PAGES = ("list", "found", "table", "wrong", "group", "run", "smooth", "compare", "two")
+PAGES = ("list", "found", "table", "wrong", "group", "run", "smooth", "compare", "two", "models", "model")
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -271,6 +279,14 @@ def test_a_run_shows_its_curves_its_files_and_where_it_belongs(read, ids):
     text = read.get(f"/runs/{ids[0]}").text
     assert "fold" in text
     assert HOSTILE not in text
+
+
+def test_a_model_of_files_shows_them_and_what_spoke_for_it(read):
+    shown = read.get("/models/cats/1.json").json()
+    assert [each["size"] for each in shown["files"]] == [len("weights")]
+    page = read.get("/models/cats/1").text
+    assert "accuracy &gt; 0.8: 0.9 &gt; 0.8" in page
+    assert "Calibration" not in page  # it has no package that could be tested
 
 
 def test_a_file_that_could_be_a_page_is_a_download(read, ids):

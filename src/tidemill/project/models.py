@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tidemill.core.errors import NotFound
-from tidemill.core.types import ModelVersion
+from tidemill.core.types import Event, ModelVersion
 from tidemill.core.workspace import Workspace
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from tidemill.serve.registered.promoting import Gate
+    from tidemill.serve.registered.states import Version
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,56 @@ class Models:
             asked = f"{model.name}@{model.version}"
             raise NotFound(f"{asked} was not evaluated; `tidemill model evaluate {asked} --on DATASET` does it")
         return {"id": found.id, "report": shown.evaluation(self.ws, found.id, found.report)}
+
+    def promote(
+        self,
+        name: str,
+        version: int,
+        *,
+        to: str = "champion",
+        gates: Sequence[Gate] = (),
+        why: str,
+    ) -> Event:
+        """Point an alias at a version that passes the gates (`tidemill.serve.registered.promoting`) and those that
+        protect the alias. Raises Refused, the alias left where it is, and Conflict where somebody was faster."""
+        from tidemill.serve.registered import promoting
+
+        return promoting.promote(self.ws, name, version, alias=to, gates=gates, why=why)
+
+    def rollback(self, name: str, *, alias: str = "champion", why: str) -> Event:
+        """Point the alias at the version that it pointed at before. Raises NotFound where there is none."""
+        from tidemill.serve.registered import promoting
+
+        return promoting.rollback(self.ws, name, alias=alias, why=why)
+
+    def approve(self, name: str, version: int, *, note: str = "") -> Event:
+        """Approve a version, as whoever acts: what the gate `approval` asks for."""
+        from tidemill.serve.registered import promoting
+
+        return promoting.approve(self.ws, name, version, note=note)
+
+    def protect(self, name: str, alias: str, gates: Sequence[Gate]) -> Event:
+        """Let the alias move through these gates only, whoever moves it; none: it is free again."""
+        from tidemill.serve.registered import promoting
+
+        return promoting.protect(self.ws, name, alias, gates)
+
+    def moves(self, name: str, alias: str = "champion") -> list[Event]:
+        """All moves of an alias, oldest first: who, when, to which version, why, with what evidence."""
+        from tidemill.serve import registry
+
+        return registry.moves(self.ws, name, alias)
+
+    def publish(self, name: str, source: str, *, description: str = "") -> Version:
+        """Register what a run logged ("runs:/ID/path", "models:/ID") as the next version of a model, which is made
+        where there is none of that name."""
+        from tidemill.core.errors import Conflict
+        from tidemill.improve import publishing
+        from tidemill.serve.registered import models
+
+        with suppress(Conflict):
+            models.create(self.ws, name)
+        return publishing.publish(self.ws, name, source, description=description)
 
     def score(self, model: ModelVersion, rows: pl.DataFrame) -> list[float]:
         """P(positive) for each row, by the model's verified package, in this process."""

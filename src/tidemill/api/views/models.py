@@ -29,6 +29,7 @@ def models(project: Project) -> Shown:
 def model(project: Project, name: str, version: str) -> Shown:
     """One model version. version: a number, or an alias such as "champion". Raises NotFound naming what there is.
 
+    files: of one that was registered with files alone, which has no package and no signature.
     test: scores on the test rows beside those of the constant prior; slices; calibration. signature: "verified", or
     why it is not. Values of personal columns are masked for who may not see them.
     """
@@ -43,7 +44,7 @@ def model(project: Project, name: str, version: str) -> Shown:
         manifest, signature = packages.read_manifest(ws, found.package), "verified"
         card = ws.store.get(manifest["blobs"]["card"]).decode()
     except TidemillError as error:
-        card, signature = "", str(error)
+        card, signature = "", str(error) if "package" in meta else ""
     aliases = registry.aliases(ws, name)
     card, slices = shown.model(ws, found.id, card=card, slices=report.get("slices", []))
     return {
@@ -53,7 +54,9 @@ def model(project: Project, name: str, version: str) -> Shown:
         "params": plain(meta.get("params", {})),
         "target": meta.get("target"),
         "train_rows": meta.get("train_rows"),
-        "package": found.package,
+        "package": meta.get("package"),
+        "source": meta.get("source"),
+        "files": [{"path": path, "digest": digest, "size": size} for path, digest, size in meta.get("files", ())],
         "format": meta.get("format"),
         "signature": signature,
         "card": card,
@@ -70,9 +73,9 @@ def model(project: Project, name: str, version: str) -> Shown:
         "evaluation": newest_of(ws, meta.get("run")),
         "evaluations": of_fit(ws, str(meta.get("run", ""))),
         "history": [
-            {**event_line(event), "happened_at": event_time(event), "alias": event.subject.partition("@")[2]}
+            {**event_line(event), "happened_at": event_time(event), "alias": event.subject.rpartition("@")[2]}
             for event in reversed(ws.graph.events("model/*", kind="alias"))
-            if event.subject.startswith(f"model/{name}@")
+            if event.subject.startswith(f"model/{found.name}@")
         ],
         "versions": [each.version for each in registry.models(ws, name)],
     }
