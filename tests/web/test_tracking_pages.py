@@ -50,6 +50,7 @@ def mill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tm.Project]:
             run.log_text(f"model/{HOSTILE}.txt".replace("/s", "-s"), "weights")
             run.log("accuracy", 0.9)
         project.models.publish("cats", f"runs:/{run.id}/model", description=HOSTILE)
+        project.models.promote("cats", 1, why="first")
         project.models.promote("cats", 1, gates=[metric("accuracy", ">", 0.8)], why=HOSTILE)
         yield project
 
