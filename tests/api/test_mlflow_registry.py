@@ -11,13 +11,13 @@ import polars as pl
 import pytest
 from mlflow_server import PREFIX, Server
 
-from tidemill.core.errors import BadInput, Conflict
+from tidemill.core.errors import BadInput, Conflict, NotFound
 from tidemill.core.workspace import open_workspace
 from tidemill.data import datasets
 from tidemill.improve import publishing, sweeping
 from tidemill.improve.erasure import erasing
 from tidemill.serve import registry
-from tidemill.serve.registered import models, promoting
+from tidemill.serve.registered import models, promoting, states, versions
 
 FILES = "/api/2.0/mlflow-artifacts/artifacts"
 
@@ -259,8 +259,13 @@ def test_an_alias_that_is_protected_moves_through_its_gates_only(
     assert said == ["protected", "refused", "refused", "refused", "alias"]
 
 
-def test_of_promotions_at_once_one_wins_and_one_call_goes_back(tmp_path: Path) -> None:
-    ws = open_workspace(tmp_path / "w.mill")
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_of_promotions_at_once_one_wins_and_one_call_goes_back(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setenv("TIDEMILL_STATE_FOLDER", str(tmp_path / "here"))
+    at = tmp_path / "w.mill" if kind == "sqlite" else request.getfixturevalue("new_database")()
+    ws = open_workspace(at)
     models.create(ws, "m")
     for number in range(4):
         publishing.publish(ws, "m", f"s3://b/{number}")
@@ -278,3 +283,16 @@ def test_of_promotions_at_once_one_wins_and_one_call_goes_back(tmp_path: Path) -
         assert sorted(pool.map(move, (2, 3, 4))) == [False, False, True]
     assert promoting.rollback(ws, "m", alias="live", why="worse").body["version"] == 1
     assert registry.aliases(ws, "m") == {"live": 1}
+    models.rename(ws, "m", "other")
+    assert registry.get(ws, "other", "live").version == 1
+    versions.delete(ws, "other", 1)
+    assert registry.aliases(ws, "other") == {}
+    assert [each.version for each in registry.models(ws, "other")] == [4, 3, 2]
+    with pytest.raises(NotFound, match=r"model 'other' has no version 1; it has 2 to 4"):
+        registry.get(ws, "other", 1)
+    assert registry.unalias(ws, "other", "live", why="gone") is None
+    models.delete(ws, "other")
+    assert registry.models(ws) == []
+    assert states.snapshot(ws).models == {}
+    assert ws.graph.verify() == []
+    ws.close()
