@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import optuna
 import pytest
@@ -91,6 +92,30 @@ def test_threads_and_storages_at_once_lose_no_trial(ws):
             thread.join()
         assert [trial.number for trial in studies[0].trials] == list(range(30))
         assert [trial.state for trial in studies[1].trials] == [TrialState.COMPLETE] * 30
+
+
+def test_who_reads_that_another_asked_to_share_waits_for_the_writer_too(ws):
+    one, two, three = studies = [study_in(ws) for _ in range(3)]
+    first, second, third = (study._storage for study in studies)
+    one.ask()  # the one writer, which has not written it yet
+    study_id = one._study_id
+    with first.log.lock:  # it does not answer
+        asking = threading.Thread(target=two.ask)
+        asking.start()
+        while not ws.graph.events(f"study/{study_id}", kind="share"):
+            time.sleep(0.01)
+        third.log.read(study_id)
+        reading = threading.Thread(target=three.ask)
+        reading.start()
+        time.sleep(0.3)
+        assert asking.is_alive()
+        assert reading.is_alive()
+    asking.join()
+    reading.join()
+    owners = [log.read(study_id).owners for log in (first.log, second.log, third.log)]
+    assert owners[0] == owners[1] == owners[2]
+    assert owners[0][0] == first.log.me
+    assert len(owners[0]) == 3
 
 
 PROGRAM = """

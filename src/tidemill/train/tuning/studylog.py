@@ -43,7 +43,8 @@ class StudyLog:
         self.me, self._pid = new_id(), os.getpid()
         self._alive: locks.Lease | None = None
         self._soles: dict[int, locks.Lease] = {}
-        self._shared: set[int] = set()
+        self._shared: set[int] = set()  # studies that somebody has asked to share
+        self._joined: set[int] = set()  # those of them whose one writer was seen to have given them back
         self._studies: dict[int, StudyState] = {}
         self._names: dict[str, int] = {}
         self._deleted: dict[str, int] = {}  # by name, how many studies of that name were deleted
@@ -159,16 +160,19 @@ class StudyLog:
         """Be the one writer of the study, or one of many."""
         if self._alive is None:
             self._alive = locks.lease(self.ws, owner_lease(self.me))
-        if study.id in self._soles or study.id in self._shared:
+        if study.id in self._soles or study.id in self._joined:
             return
         sole = locks.lease(self.ws, f"study-sole/{study.id}")
         self._catch_up(study)
         if sole is None:
-            self.ws.graph.write(Batch(events=[self._said(study.id, "share", {"by": self.me})]))
-            self._wait_for(study)
+            if study.id not in self._shared:
+                self.ws.graph.write(Batch(events=[self._said(study.id, "share", {"by": self.me})]))
+            self._wait_for(study)  # also where another asked: the writer may not have answered yet
             self._catch_up(study)
+            self._joined.add(study.id)
         elif study.id in self._shared:
             sole.release()
+            self._joined.add(study.id)
         else:
             self._soles[study.id] = sole
             self._work()
