@@ -5,9 +5,6 @@ from __future__ import annotations
 import base64
 import gzip
 import json
-import signal
-import subprocess
-import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,47 +12,16 @@ from typing import Any
 
 import httpx
 import pytest
+from mlflow_server import Server
 
 from tidemill.core.workspace import open_workspace
 
-TOKEN = "t" * 20
-PROGRAM = """
-import asyncio, sys, uvicorn
-import tidemill as tm
-from tidemill.api import app
-config = uvicorn.Config(app.create(tm.open(sys.argv[1]), sys.argv[2]), port=0, log_level="warning")
-server = uvicorn.Server(config)
-async def serve():
-    task = asyncio.create_task(server.serve())
-    while not server.started:
-        await asyncio.sleep(0.01)
-    print(server.servers[0].sockets[0].getsockname()[1], flush=True)
-    await task
-asyncio.run(serve())
-"""
 PROTOBUF = {"content-type": "application/x-protobuf"}
 V3 = "/api/3.0/mlflow/traces"
 
 
-class Tracing:
-    """A server in a process of its own."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.start()
-
-    def start(self) -> None:
-        command = [sys.executable, "-c", PROGRAM, str(self.root), TOKEN]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert self.process.stdout is not None
-        port = self.process.stdout.readline().strip()
-        headers = {"authorization": f"Bearer {TOKEN}"}
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, trust_env=False, timeout=30)
-
-    def kill(self) -> None:
-        self.client.close()
-        self.process.send_signal(signal.SIGKILL)
-        self.process.communicate()
+class Tracing(Server):
+    """A server in a process of its own, asked by any path."""
 
     def call(self, method: str, path: str, **more: Any) -> Any:
         answer = self.client.request(method, path, **more)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -14,7 +13,7 @@ import httpx
 import numpy as np
 import polars as pl
 import pytest
-import uvicorn
+from serving import serving
 
 import tidemill as tm
 from tidemill.core.ids import iso
@@ -29,7 +28,6 @@ from tidemill.data.versioning import branches
 from tidemill.improve.watching import watch_day
 from tidemill.serve import deploy
 from tidemill.watch import log
-from tidemill.web.app import create
 
 TOKEN = "the token of the page tests, 0123"
 BEGIN = datetime(2013, 4, 1, tzinfo=UTC)
@@ -130,18 +128,9 @@ def mill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tm.Project]:
         yield project
 
 
-@contextmanager
-def listening(project: tm.Project) -> Iterator[str]:
-    """Serve the pages from a thread; yields their address."""
-    server = uvicorn.Server(uvicorn.Config(create(project, TOKEN), port=0, log_level="critical", access_log=False))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        thread.join(0.01)
-        assert thread.is_alive()
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
+def listening(project: tm.Project) -> AbstractContextManager[str]:
+    """Serve the pages from a thread; gives their address."""
+    return serving(project, TOKEN)
 
 
 @pytest.fixture(scope="session")

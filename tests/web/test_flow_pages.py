@@ -15,7 +15,7 @@ import httpx
 import numpy as np
 import polars as pl
 import pytest
-import uvicorn
+from serving import serving, signed_in
 from test_chromium import CONTRAST, HOSTILE, OUTSIDE, SIZES, UNNAMED, WIDER, chromium
 from test_pages import Shape
 
@@ -24,7 +24,6 @@ from tidemill.api import views
 from tidemill.api.views.flowgraph import MOST_BOXES, grouped
 from tidemill.flow.states import NodeState
 from tidemill.web import dag, gantt
-from tidemill.web.app import create
 
 sys.path.insert(0, str(Path(__file__).parent))
 import shop
@@ -80,22 +79,14 @@ def mill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tm.Project]:
 @pytest.fixture(scope="module")
 def at(mill: tm.Project) -> Iterator[str]:
     """Where the pages are served."""
-    server = uvicorn.Server(uvicorn.Config(create(mill, TOKEN), port=0, log_level="critical", access_log=False))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        thread.join(0.01)
-        assert thread.is_alive()
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
+    with serving(mill, TOKEN) as found:
+        yield found
 
 
 @pytest.fixture
 def read(at: str) -> Iterator[httpx.Client]:
     """Signed in as a browser is: by its cookie."""
-    with httpx.Client(base_url=at, trust_env=False) as client:
-        assert client.get("/login", params={"token": TOKEN}).status_code == 303
+    with signed_in(at, TOKEN) as client:
         yield client
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,7 +12,7 @@ import httpx
 import numpy as np
 import polars as pl
 import pytest
-import uvicorn
+from serving import serving, signed_in
 from test_chromium import CONTRAST, HOSTILE, SIZES, UNNAMED, WIDER, chromium
 from test_pages import Shape
 
@@ -21,7 +20,6 @@ import tidemill as tm
 from tidemill.api import views
 from tidemill.data.catalogue import governance
 from tidemill.web import leaderboards
-from tidemill.web.app import create
 
 browser = chromium  # the fixture
 TOKEN = "the token of the leaderboard pages"
@@ -68,21 +66,13 @@ def mill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tm.Project]:
 
 @pytest.fixture(scope="module")
 def at(mill: tm.Project) -> Iterator[str]:
-    server = uvicorn.Server(uvicorn.Config(create(mill, TOKEN), port=0, log_level="critical", access_log=False))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        thread.join(0.01)
-        assert thread.is_alive()
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
+    with serving(mill, TOKEN) as found:
+        yield found
 
 
 @pytest.fixture
 def read(at: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=at, trust_env=False) as client:
-        assert client.get("/login", params={"token": TOKEN}).status_code == 303
+    with signed_in(at, TOKEN) as client:
         yield client
 
 

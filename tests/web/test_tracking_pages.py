@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +11,7 @@ import httpx
 import numpy as np
 import polars as pl
 import pytest
-import uvicorn
+from serving import serving, signed_in
 from test_chromium import CONTRAST, HOSTILE, SIZES, UNNAMED, WIDER, chromium
 from test_pages import Shape
 
@@ -22,7 +21,6 @@ from tidemill.api.views import tracking
 from tidemill.serve.registered.promoting import metric
 from tidemill.track import experiments
 from tidemill.web import tracking_plots
-from tidemill.web.app import create
 
 browser = chromium  # the fixture
 TOKEN = "the token of the tracking pages"
@@ -70,21 +68,13 @@ def media(run: Any, place: int) -> None:
 
 @pytest.fixture(scope="module")
 def at(mill: tm.Project) -> Iterator[str]:
-    server = uvicorn.Server(uvicorn.Config(create(mill, TOKEN), port=0, log_level="critical", access_log=False))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        thread.join(0.01)
-        assert thread.is_alive()
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
+    with serving(mill, TOKEN) as found:
+        yield found
 
 
 @pytest.fixture
 def read(at: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=at, trust_env=False) as client:
-        assert client.get("/login", params={"token": TOKEN}).status_code == 303
+    with signed_in(at, TOKEN) as client:
         yield client
 
 
