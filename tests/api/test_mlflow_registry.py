@@ -255,6 +255,10 @@ def test_an_alias_that_is_protected_moves_through_its_gates_only(
     server.post("registered-models/alias", **move, version="2")
     (moved,) = registry.moves(ws, "guarded", "champion")
     assert [each["passed"] for each in moved.body["evidence"]] == [True, True]
+    assert refused(server, "DELETE", "registered-models/alias", **move) == (403, "PERMISSION_DENIED")
+    assert refused(server, "DELETE", "model-versions/delete", name="guarded", version="2")[0] == 403
+    assert refused(server, "DELETE", "registered-models/delete", name="guarded")[0] == 403
+    assert registry.aliases(ws, "guarded") == {"champion": 2}
     said = [event.kind for event in ws.graph.events("model/guarded@champion")]
     assert said == ["protected", "refused", "refused", "refused", "alias"]
 

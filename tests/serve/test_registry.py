@@ -8,6 +8,7 @@ import pytest
 
 from tidemill.core.errors import BadInput, Conflict, NotFound
 from tidemill.serve import registry
+from tidemill.serve.registered import models, promoting, versions
 
 
 def test_a_model_is_found_by_name_version_and_alias(ws, model, other_model):
@@ -66,3 +67,21 @@ def test_what_is_not_there_is_named_with_the_nearest(ws, model, name, version, m
 def test_names_that_cannot_be_part_of_a_path_are_refused(ws, package):
     with pytest.raises(BadInput, match=r"model name '\.\./x' cannot be used"):
         registry.register(ws, "../x", package=package, meta={})
+
+
+def test_a_version_is_not_registered_out_of_sight(ws, model, package):
+    models.rename(ws, "late", "delays")
+    assert registry.register(ws, "delays", package=package, meta={"metrics": {}}).version == 2
+    with pytest.raises(Conflict, match="was renamed or deleted"):
+        registry.register(ws, "late", package=package, meta={})
+    models.delete(ws, "delays")
+    with pytest.raises(Conflict, match="was renamed or deleted"):
+        registry.register(ws, "late", package=package, meta={})
+
+
+def test_an_alias_goes_back_to_a_version_that_is_still_there(ws, model, other_model, package):
+    third = registry.register(ws, "late", package=package, meta={"metrics": {"auc": 0.1}})
+    for number in (1, 2, third.version):
+        registry.alias(ws, "late", "champion", number, why="test")
+    versions.delete(ws, "late", 2)
+    assert promoting.rollback(ws, "late", why="worse").body["version"] == 1

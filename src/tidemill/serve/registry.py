@@ -11,12 +11,14 @@ from datetime import datetime
 from typing import Any
 
 from tidemill.core.errors import BadInput, NotFound, nearest
+from tidemill.core.graphs.committing import reading
+from tidemill.core.graphs.sql import SqlGraph
 from tidemill.core.ids import iso
 from tidemill.core.recording import recorded
 from tidemill.core.types import Artifact, Event, ModelVersion, Query, View
 from tidemill.core.workspace import Workspace
 from tidemill.serve import packages
-from tidemill.serve.registered.states import deleted, resolved
+from tidemill.serve.registered.states import deleted, key_to_register, require_movable, resolved
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 ALL = 100_000
@@ -47,10 +49,11 @@ def register(
     """
     require_name(name, "model")
     manifest = packages.read_manifest(ws, package)
-    with recorded(ws, "serve.register", name, inputs=inputs, params={"package": package}) as run:
+    key = key_to_register(ws, name)
+    with recorded(ws, "serve.register", key, inputs=inputs, params={"package": package}) as run:
         made = run.emit(
             "model",
-            name,
+            key,
             digest=package,
             meta={
                 "package": package,
@@ -124,10 +127,14 @@ def alias(
 
 
 def unalias(ws: Workspace, name: str, alias: str, *, why: str) -> Event | None:
-    """Let an alias point nowhere; an event that stays. None where it points nowhere already."""
+    """Let an alias point nowhere; an event that stays. None where it points nowhere already. Raises Refused for a
+    protected one."""
     key = resolved(ws, name)
     if alias not in aliases(ws, name):
         return None
+    if isinstance(ws.graph, SqlGraph):
+        with reading(ws) as link:
+            require_movable(link, key, alias)
     body = {"version": None, "model": None, "why": why, "at": iso(ws.now)}
     return ws.graph.record(f"model/{key}@{alias}", "alias", body, actor=ws.settings.who)
 

@@ -80,8 +80,11 @@ def delete(ws: Workspace, name: str) -> None:
     """
 
     def change(now: Transaction, model: Registered) -> Registered:
-        for version in states.read(now.link, model.key).versions.get(model.key, ()):
+        found = states.read(now.link, model.key)
+        for version in found.versions.get(model.key, ()):
             require_unused(now.link, version)
+        for alias in found.aliases.get(model.key, {}):
+            states.require_movable(now.link, model.key, alias)
         return replace(model, stage="deleted")
 
     committer_of(ws).call(changing(ws, name, change))

@@ -16,7 +16,7 @@ from tidemill.core.workspace import Workspace
 from tidemill.serve import registry
 from tidemill.serve.registered import states
 
-REFUSED, APPROVED, PROTECTED = "refused", "approved", "protected"  # kinds of events
+REFUSED, APPROVED = "refused", "approved"  # kinds of events
 WAYS: dict[str, Callable[[float, float], bool]] = {
     ">=": lambda seen, bound: seen >= bound,
     ">": lambda seen, bound: seen > bound,
@@ -74,12 +74,12 @@ def protect(ws: Workspace, name: str, alias: str, gates: Sequence[Gate]) -> Even
     """From now on the alias moves through these gates only; none: it is free again."""
     key = states.resolved(ws, name)
     body = {"gates": [asdict(gate) for gate in gates], "at": iso(ws.now)}
-    return ws.graph.record(f"model/{key}@{alias}", PROTECTED, body, actor=ws.settings.who)
+    return ws.graph.record(f"model/{key}@{alias}", states.PROTECTED, body, actor=ws.settings.who)
 
 
 def gates_of(ws: Workspace, name: str, alias: str) -> list[Gate]:
     """The gates that protect an alias."""
-    said = ws.graph.events(f"model/{states.resolved(ws, name)}@{alias}", kind=PROTECTED)
+    said = ws.graph.events(f"model/{states.resolved(ws, name)}@{alias}", kind=states.PROTECTED)
     return [Gate(**gate) for gate in said[-1].body["gates"]] if said else []
 
 
@@ -123,9 +123,10 @@ def rollback(ws: Workspace, name: str, *, alias: str = registry.CHAMPION, why: s
     """Point the alias at the version that it pointed at before the one of now. Raises NotFound where there is none."""
     moves = registry.moves(ws, name, alias)
     here = moves[-1].body["version"] if moves else None
+    there = {each.version for each in registry.models(ws, name)}
     for event in reversed(moves):
         at = event.body["version"]
-        if at is not None and at != here:
+        if at in there and at != here:
             evidence = [{"rolled_back": here, "of_event": moves[-1].seq}]
             return registry.alias(ws, name, alias, int(at), why=why, evidence=evidence)
     raise NotFound(

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from tidemill.core.errors import NotFound, nearest
+from tidemill.core.errors import Conflict, NotFound, Refused, nearest
 from tidemill.core.graphs import records
 from tidemill.core.graphs.committing import reading
 from tidemill.core.graphs.schema import artifacts, events
@@ -23,7 +23,7 @@ from tidemill.core.graphs.tracked import ms
 from tidemill.core.types import Artifact
 from tidemill.core.workspace import Workspace
 
-MODEL, VERSION, ALIAS = "registered", "version", "alias"  # kinds of events
+MODEL, VERSION, ALIAS, PROTECTED = "registered", "version", "alias", "protected"  # kinds of events
 NO_STAGE = "None"  # the field's word for a version that is in no stage
 
 
@@ -80,11 +80,6 @@ class Registry:
     versions: Mapping[str, Sequence[Version]]
     aliases: Mapping[str, Mapping[str, int]]
 
-    def aliases_of(self, version: Version) -> list[str]:
-        """The aliases that point at a version, by name."""
-        found = self.aliases.get(version.artifact.name, {})
-        return sorted(alias for alias, number in found.items() if number == version.number)
-
 
 def snapshot(ws: Workspace) -> Registry:
     """All models."""
@@ -140,6 +135,35 @@ def resolved(ws: Workspace, name: str) -> str:
             return key_of(link, name)
     except NotFound:
         return name
+
+
+def key_to_register(ws: Workspace, name: str) -> str:
+    """The key for a new version of the model that is called so, or of a new one. Raises Conflict for the name that a
+    model had before it was renamed or deleted: the version would be out of sight."""
+    if not isinstance(ws.graph, SqlGraph):
+        return name
+    with reading(ws) as link:
+        try:
+            return key_of(link, name)
+        except NotFound:
+            if taken(link, name):
+                raise Conflict(
+                    f"a model {name!r} was here before and was renamed or deleted; register under the name that it has "
+                    "now, or under another one"
+                ) from None
+            return name
+
+
+def require_movable(link: sa.Connection, key: str, alias: str) -> None:
+    """Raise Refused for a protected alias, which may point elsewhere and not nowhere: its gates compare with where it
+    points."""
+    subject = f"model/{key}@{alias}"
+    said = _last(link, PROTECTED, subject).get(subject)
+    if said is not None and said["gates"]:
+        raise Refused(
+            f"alias {alias!r} of model {key!r} is protected and does not go away; promote another version to it, or "
+            "end its protection with mill.models.protect(name, alias, [])"
+        )
 
 
 @dataclass(frozen=True, slots=True)

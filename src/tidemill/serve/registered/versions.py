@@ -129,6 +129,7 @@ def delete(ws: Workspace, name: str, number: int) -> None:
         _, _, aliases = states.of_name(now.link, name)
         for alias, at in aliases.items():
             if at == number:
+                states.require_movable(now.link, version.artifact.name, alias)
                 body = {
                     "version": None,
                     "model": None,
